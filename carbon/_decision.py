@@ -1,0 +1,209 @@
+"""A decision: where and when, at what cost, what else was considered, and which rule bound."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from carbon._outlook import Provenance
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Rule(StrEnum):
+    """What a decision hung on, or why a pool was refused."""
+
+    GRID = "grid"
+    DEADLINE = "deadline"
+    COST = "cost"
+    INTENSITY = "intensity"
+    SAVING = "saving"
+    CAPACITY = "capacity"
+    RESIDENCY = "residency"
+    POLICY = "policy"
+    HARDWARE = "hardware"
+    SIGNAL = "signal"
+    INTERACTIVE = "interactive"
+
+
+class Reservation(_Frozen):
+    """A slot of a pool that another run holds or will hold.
+
+    Attributes:
+        pool: Name of the pool.
+        start: When the slot is taken.
+        end: When it is free again, by the 95th percentile of the run time.
+    """
+
+    pool: str
+    start: datetime
+    end: datetime
+
+
+class Placement(_Frozen):
+    """One stage in one pool.
+
+    Attributes:
+        stage: Name of the stage.
+        pool: Name of the pool.
+        region: Its cloud region.
+        zone: Its grid zone.
+        heavy: Whether the stage is dispatched.
+        start: When the slot is taken; the stage's code begins after the pool's start-up time.
+        end: Expected end (median run time).
+        end_p95: End that 95 of 100 runs keep.
+        kwh: Expected energy including PUE.
+        usd: Expected cost: compute, energy where the pool is billed for it, transfer.
+        g: Expected emissions in gCO2e, transfer included; ``None`` without a signal.
+        g_per_kwh: Mean intensity of the zone while it runs; ``None`` without a signal.
+    """
+
+    stage: str
+    pool: str
+    region: str
+    zone: str
+    heavy: bool
+    start: datetime
+    end: datetime
+    end_p95: datetime
+    kwh: float
+    usd: float
+    g: float | None
+    g_per_kwh: float | None
+
+
+class Option(_Frozen):
+    """A whole chain placed: one placement per stage.
+
+    Attributes:
+        placements: In the order of the stages.
+        start: When the run is due.
+        end: Expected end.
+        latest_safe_start: Latest start from which the deadline still holds for p95 run times,
+            start-up and one retry.
+        kwh: Expected energy including PUE.
+        usd: Expected cost.
+        g: Expected emissions in gCO2e; ``None`` without a signal.
+        g_per_kwh: Emissions over energy; ``None`` without a signal.
+    """
+
+    placements: tuple[Placement, ...]
+    start: datetime
+    end: datetime
+    latest_safe_start: datetime
+    kwh: float
+    usd: float
+    g: float | None
+    g_per_kwh: float | None
+
+    def placement(self, stage: str) -> Placement:
+        """Return the placement of a stage."""
+        return next(placement for placement in self.placements if placement.stage == stage)
+
+    @property
+    def main(self) -> Placement:
+        """The placement that a person means by *where it runs*: the one with the most energy."""
+        heavy = [placement for placement in self.placements if placement.heavy]
+        return max(heavy or self.placements, key=lambda placement: placement.kwh)
+
+
+class Refusal(_Frozen):
+    """A pool that was not used, and why.
+
+    Attributes:
+        pool: Name of the pool.
+        region: Its cloud region.
+        rule: What refused it.
+        reason: The same in words, with numbers.
+    """
+
+    pool: str
+    region: str
+    rule: Rule
+    reason: str
+
+
+class Decision(_Frozen):
+    """What was decided for one run, and everything needed to explain it.
+
+    Attributes:
+        workload: Name of the workload.
+        policy: The policy in one sentence.
+        decided_at: When, in grid time.
+        deadline: Latest acceptable finish.
+        chosen: The placement.
+        baseline: Running at once in the home region.
+        alternatives: The best option of each other permitted set of pools, best first.
+        refusals: Pools that were not used and why.
+        rule: What the decision hung on.
+        reason: The same in a sentence.
+        breaches: Limits that had to give way, in words; empty on a good day.
+        degraded: What was worse than it should be, in words; empty on a good day.
+        provenance: Where the intensities came from, by zone.
+        clock: How grid time relates to life, when it is replayed; empty otherwise.
+    """
+
+    workload: str
+    policy: str
+    decided_at: datetime
+    deadline: datetime
+    chosen: Option
+    baseline: Option
+    alternatives: tuple[Option, ...] = ()
+    refusals: tuple[Refusal, ...] = ()
+    rule: Rule
+    reason: str
+    breaches: tuple[str, ...] = ()
+    degraded: tuple[str, ...] = ()
+    provenance: tuple[Provenance, ...] = ()
+    clock: str = ""
+
+    @property
+    def delay(self) -> timedelta:
+        """How long the run waits."""
+        return self.chosen.start - self.decided_at
+
+    @property
+    def modelled(self) -> bool:
+        """Whether the intensities are modelled rather than forecast or measured."""
+        return any(row.kind == "modelled" for row in self.provenance)
+
+    @property
+    def saving_percent(self) -> float | None:
+        """Expected saving of emissions against the baseline, in per cent."""
+        if self.chosen.g is None or not self.baseline.g:
+            return None
+        return 100.0 * (1.0 - self.chosen.g / self.baseline.g)
+
+    @property
+    def headline(self) -> str:
+        """Say the decision in one sentence."""
+        main = self.chosen.main
+        when = "now" if self.delay <= timedelta(0) else f"at {self.chosen.start:%a %H:%M} UTC"
+        text = f"{self.workload}: run {when} in {main.region} (pool {main.pool})"
+        if self.saving_percent is not None and self.chosen.g is not None:
+            text += f", {_change(self.saving_percent)} emissions, {self.chosen.g:.0f} gCO2e expected"
+        return text + (" (modelled grid)." if self.modelled else ".")
+
+    def reservations(self) -> tuple[Reservation, ...]:
+        """Return the slots that the chosen option takes: its stages', and the entry run's own."""
+        end = self.chosen.placements[-1].end_p95
+        light = [placement for placement in self.chosen.placements if not placement.heavy]
+        entry = [
+            Reservation(pool=placement.pool, start=self.chosen.start, end=end)
+            for placement in light[:1]
+        ]
+        heavy = [
+            Reservation(pool=placement.pool, start=placement.start, end=placement.end_p95)
+            for placement in self.chosen.placements
+            if placement.heavy
+        ]
+        return (*entry, *heavy)
+
+
+def _change(saving_percent: float) -> str:
+    return f"{saving_percent:.0f} % less" if saving_percent >= 0 else f"{-saving_percent:.0f} % more"

@@ -1,0 +1,218 @@
+"""The fleet as the planner sees it: pools, the home region, and where each class of data may be."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from functools import cached_property
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from carbon._errors import BadInput, ResidencyError, suggest
+from carbon._regions import Region, region, regions
+from carbon._workload import Hardware, Stage, Workload
+
+ANYWHERE = "*"
+
+
+class PoolType(StrEnum):
+    """Type of the Prefect work pool."""
+
+    PROCESS = "process"
+    DOCKER = "docker"
+    KUBERNETES = "kubernetes"
+
+
+class Pool(BaseModel):
+    """A work pool: one region, one hardware class, one type, a capacity.
+
+    Attributes:
+        name: Name of the Prefect work pool.
+        region: Cloud region from the catalogue, e.g. ``aws:eu-north-1``.
+        hardware: Hardware class.
+        type: Type of the Prefect work pool.
+        capacity: Runs at a time.
+        watts: Power of one run's share of a server while it runs, before PUE.
+        usd_per_hour: Price of that share.
+        startup: Time from the moment a run is due to its first line of code.
+        billed_energy: Whether the electricity is paid on top at the zone's market price (own or
+            colocated hardware); cloud prices include it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+    region: str
+    hardware: Hardware
+    type: PoolType = PoolType.PROCESS
+    capacity: Annotated[int, Field(ge=1)]
+    watts: Annotated[float, Field(gt=0)]
+    usd_per_hour: Annotated[float, Field(ge=0)]
+    startup: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(minutes=2)
+    billed_energy: bool = False
+
+    @field_validator("startup", mode="before")
+    @classmethod
+    def _has_a_unit(cls, value: object) -> object:
+        if isinstance(value, int | float):
+            raise BadInput(
+                "startup", f"{value} has no unit", "Write an ISO 8601 duration, e.g. 'PT2M'."
+            )
+        return value
+
+    @field_validator("region")
+    @classmethod
+    def _known_region(cls, value: str) -> str:
+        return region(value).name
+
+    @property
+    def place(self) -> Region:
+        """The pool's region, from the catalogue."""
+        return region(self.region)
+
+    def can_run(self, stage: Stage) -> bool:
+        """Tell whether the stage has a need for this pool's hardware."""
+        return self.hardware in stage.needs
+
+
+class Fleet(BaseModel):
+    """All pools, the home region and the residency rules.
+
+    Attributes:
+        home: Region where data lives and where the baseline runs.
+        residency: Data class to the jurisdictions where it may be; ``["*"]`` means anywhere.
+        pools: The work pools.
+        usd_per: Exchange rates, e.g. ``EUR = 1.08``; needed only for pools with billed energy.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: str
+    residency: Annotated[dict[str, tuple[str, ...]], Field(min_length=1)]
+    pools: Annotated[tuple[Pool, ...], Field(min_length=1)]
+    usd_per: dict[str, Annotated[float, Field(gt=0)]] = {}
+
+    @field_validator("home")
+    @classmethod
+    def _known_home(cls, value: str) -> str:
+        return region(value, field="home").name
+
+    @field_validator("residency")
+    @classmethod
+    def _known_jurisdictions(cls, value: dict[str, tuple[str, ...]]) -> dict[str, tuple[str, ...]]:
+        known = {place.jurisdiction for place in regions().values()} | {ANYWHERE}
+        for data_class, allowed in value.items():
+            for jurisdiction in allowed:
+                if jurisdiction not in known:
+                    raise BadInput.unknown(data_class, jurisdiction, known)
+            if ANYWHERE in allowed and len(allowed) > 1:
+                raise BadInput(data_class, "names '*' beside other jurisdictions", "Keep one.")
+        return value
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [pool.name for pool in self.pools]
+        for name in names:
+            if names.count(name) > 1:
+                raise BadInput("pools", f"two pools are named {name!r}", "Rename one of them.")
+        if not any(pool.region == self.home and pool.hardware is Hardware.CPU for pool in self.pools):
+            raise BadInput(
+                "home",
+                f"the home region {self.home!r} has no CPU pool",
+                "Add a pool with that region and hardware = 'cpu': entry runs and light stages run there.",
+            )
+        return self
+
+    @cached_property
+    def by_name(self) -> dict[str, Pool]:
+        """Pools by name."""
+        return {pool.name: pool for pool in self.pools}
+
+    @property
+    def home_cpu(self) -> Pool:
+        """The pool for entry runs and light stages."""
+        return next(
+            pool
+            for pool in self.pools
+            if pool.region == self.home and pool.hardware is Hardware.CPU
+        )
+
+    def pool(self, name: str, *, field: str = "pool") -> Pool:
+        """Return a pool by name.
+
+        Raises:
+            BadInput: The fleet has no such pool.
+        """
+        if name not in self.by_name:
+            raise BadInput.unknown(field, name, self.by_name)
+        return self.by_name[name]
+
+    def home_pool(self, stage: Stage) -> Pool:
+        """Return the home region's pool for a stage; a light stage's is the home CPU pool.
+
+        Raises:
+            BadInput: The home region has no pool that can run the stage.
+        """
+        if not stage.heavy:
+            return self.home_cpu
+        fitting = [pool for pool in self.pools if pool.region == self.home and pool.can_run(stage)]
+        if not fitting:
+            raise BadInput(
+                "pools",
+                f"the home region {self.home} has no pool for stage {stage.name!r}, which needs "
+                f"{' or '.join(sorted(stage.needs))}",
+                "Add such a pool at home: it is the baseline and the last resort.",
+            )
+        return min(fitting, key=lambda pool: stage.needs[pool.hardware].p95)
+
+    def jurisdictions(self, *data_classes: str) -> frozenset[str] | None:
+        """Return where data of all these classes may be; ``None`` means anywhere.
+
+        Raises:
+            BadInput: A data class has no residency rule.
+        """
+        allowed: frozenset[str] | None = None
+        for data_class in data_classes:
+            if data_class not in self.residency:
+                raise BadInput("data_class", f"{data_class!r} has no residency rule",
+                               suggest(data_class, self.residency))
+            rule = frozenset(self.residency[data_class])
+            if ANYWHERE not in rule:
+                allowed = rule if allowed is None else allowed & rule
+        return allowed
+
+    def permits(self, pool: Pool, *data_classes: str) -> bool:
+        """Tell whether data of all these classes may be processed in the pool."""
+        allowed = self.jurisdictions(*data_classes)
+        return allowed is None or pool.place.jurisdiction in allowed
+
+    def require_permitted(self, pool: Pool, *data_classes: str) -> None:
+        """Refuse a pool where data of these classes may not be.
+
+        Raises:
+            ResidencyError: The pool lies outside the permitted jurisdictions.
+        """
+        if not self.permits(pool, *data_classes):
+            raise ResidencyError(residency_text(self, pool, *data_classes))
+
+    def check(self, workload: Workload) -> None:
+        """Refuse a workload that this fleet could not even run at home.
+
+        Raises:
+            BadInput: No residency rule for its data class, or no home pool for a stage.
+            ResidencyError: Its data may not be processed in the home region.
+        """
+        for stage in workload.stages:
+            self.require_permitted(self.home_pool(stage), workload.data_class)
+
+
+def residency_text(fleet: Fleet, pool: Pool, *data_classes: str) -> str:
+    """Say why a pool may not be used for data of these classes."""
+    allowed = fleet.jurisdictions(*data_classes)
+    where = ", ".join(sorted(allowed)) if allowed else "no jurisdiction at all"
+    classes = " and ".join(repr(data_class) for data_class in dict.fromkeys(data_classes))
+    return (
+        f"{classes} data may only be processed in {where}; pool {pool.name!r} is in {pool.region} "
+        f"({pool.place.jurisdiction}). Choose a pool there or change [residency] in the fleet file."
+    )

@@ -1,0 +1,156 @@
+"""Building an outlook: ask the sources in order of preference, and never mix unlike signals.
+
+The first source that covers the home zone decides the family (signal, accounting, kind); all other
+zones are filled from sources of that family only. What went less than well is said in ``degraded``;
+a missing signal is never an error, since a run must start in time without one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, TypeVar
+
+from carbon._errors import NoSignal, UnknownZone
+from carbon._outlook import Outlook
+from carbon._series import IntensitySeries, Kind, PriceSeries, require_window
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Sequence
+    from datetime import datetime
+
+    from carbon._outlook import SignalSource
+
+_Any = TypeVar("_Any", IntensitySeries, PriceSeries)
+_LONGEST_REASON = 200
+
+
+def look(
+    sources: Sequence[SignalSource],
+    zones: Collection[str],
+    home_zone: str,
+    start: datetime,
+    end: datetime,
+) -> Outlook:
+    """Ask the sources, best first, and return what is believed about the zones.
+
+    Args:
+        sources: In order of preference.
+        zones: Grid zones that matter, with or without the home zone.
+        home_zone: The zone whose source decides which numbers may be compared.
+        start: Start of the window, aware.
+        end: End of the window, aware, later than the start.
+
+    Returns:
+        The outlook; without any intensity where no source covers the home zone.
+
+    Raises:
+        BadInput: The window is naive, empty or backwards.
+    """
+    start, end = require_window(start, end)
+    asked = _Asked(start, end, [_Source(source) for source in sources])
+    others = sorted({*zones} - {home_zone})
+    intensity: dict[str, IntensitySeries] = {}
+    missing: dict[str, str] = {}
+
+    home = asked.intensity(home_zone, None)
+    if isinstance(home, str):
+        missing[home_zone] = home
+        missing |= dict.fromkeys(others, f"not used: the home zone {home_zone} has no intensity")
+        asked.notes.append(f"no intensity for the home zone {home_zone}: {home}")
+    else:
+        intensity[home_zone] = home
+        for zone in others:
+            found = asked.intensity(zone, home)
+            if isinstance(found, str):
+                missing[zone] = found
+            else:
+                intensity[zone] = found
+        if home.kind is Kind.MODELLED:
+            asked.notes.append(f"all intensities are modelled, not a forecast: {home.source}")
+
+    prices = {zone: asked.price(zone) for zone in (home_zone, *others)}
+    price = {zone: series for zone, series in prices.items() if series is not None}
+    modelled = sorted(zone for zone, series in price.items() if series.kind is Kind.MODELLED)
+    if modelled:
+        source = price[modelled[0]].source
+        asked.notes.append(f"prices of {', '.join(modelled)} are modelled: {source}")
+    return Outlook(start, end, intensity, price, missing, tuple(asked.notes))
+
+
+@dataclass
+class _Source:
+    source: SignalSource
+    broken: bool = False
+
+
+@dataclass
+class _Asked:
+    start: datetime
+    end: datetime
+    sources: list[_Source]
+    notes: list[str] = field(default_factory=list)
+
+    def intensity(self, zone: str, like: IntensitySeries | None) -> IntensitySeries | str:
+        """Return the first series of the family, or why there is none."""
+        reasons: list[str] = []
+        for asked in self.sources:
+            found = self._ask(asked, asked.source.intensity, zone)
+            if isinstance(found, str):
+                reasons.append(found)
+            elif like is not None and found.family != like.family:
+                reasons.append(
+                    f"{asked.source.name} has it as {_family(found)}, which is never compared with "
+                    f"the {_family(like)} of the home zone"
+                )
+            else:
+                if like is None and reasons:
+                    self.notes.append(f"{'; '.join(reasons)}; using {asked.source.name}")
+                return found
+        return "; ".join(reasons) or "there is no signal source"
+
+    def price(self, zone: str) -> PriceSeries | None:
+        """Return the first price series that any source has."""
+        for asked in self.sources:
+            found = self._ask(asked, asked.source.price, zone)
+            if not isinstance(found, str):
+                return found
+        return None
+
+    def _ask(
+        self, asked: _Source, method: Callable[[str, datetime, datetime], _Any], zone: str
+    ) -> _Any | str:
+        """Return a series of this zone over the window, or why this source has none."""
+        name = asked.source.name
+        if asked.broken:
+            return f"{name} is broken"
+        try:
+            return _checked(method(zone, self.start, self.end), zone, self.start, self.end)
+        except (NoSignal, UnknownZone) as error:
+            reason = _line(error)
+            return reason if reason.startswith(name) else f"{name} has nothing for {zone}: {reason}"
+        except Exception as error:  # noqa: BLE001 - any fault of a provider must not stop a run
+            reason = f"{type(error).__name__}: {_line(error)}"
+        asked.broken = True
+        self.notes.append(f"{name} is broken and was not asked again ({reason})")
+        return f"{name} is broken"
+
+
+def _checked(series: _Any, zone: str, start: datetime, end: datetime) -> _Any:
+    # Providers were seen to send another country's numbers, or half the horizon, without an error.
+    if series.zone != zone:
+        raise ValueError(f"sent zone {series.zone!r} when asked for {zone!r}")
+    if not series.covers(start, end):
+        raise NoSignal(
+            f"only from {series.start:%Y-%m-%d %H:%M} to {series.end:%Y-%m-%d %H:%M} UTC"
+        )
+    return series
+
+
+def _family(series: IntensitySeries) -> str:
+    return f"{series.kind} {series.signal} {series.accounting} intensity"
+
+
+def _line(error: Exception) -> str:
+    text = " ".join(str(error).split())
+    text = text if text.endswith("...") else text.removesuffix(".")
+    return text if len(text) <= _LONGEST_REASON else f"{text[:_LONGEST_REASON]}..."

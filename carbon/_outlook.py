@@ -1,0 +1,96 @@
+"""The outlook: what is believed about intensity and price of each zone over the next hours."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Protocol
+
+from pydantic import BaseModel, ConfigDict
+
+from carbon._series import Accounting, IntensitySeries, Kind, PriceSeries, Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping, Sequence
+
+
+class SignalSource(Protocol):
+    """Somewhere that intensity and price come from."""
+
+    @property
+    def name(self) -> str:
+        """Name for people, e.g. ``replay of my-grid.csv``."""
+        ...
+
+    def intensity(self, zone: str, start: datetime, end: datetime) -> IntensitySeries:
+        """Return the intensity of a zone over at least the given window.
+
+        Raises:
+            NoSignal: The source has no usable numbers for this zone and window.
+        """
+        ...
+
+    def price(self, zone: str, start: datetime, end: datetime) -> PriceSeries:
+        """Return the electricity price of a zone over at least the given window.
+
+        Raises:
+            NoSignal: The source has no usable numbers for this zone and window.
+        """
+        ...
+
+
+class Provenance(BaseModel):
+    """Where the numbers of one zone came from.
+
+    Attributes:
+        zone: Grid zone.
+        source: Who says so.
+        kind: How the numbers came about; ``modelled`` is never a measurement.
+        signal: Average or marginal.
+        accounting: Lifecycle or direct.
+        issued_at: When the source issued them, if it tells.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    zone: str
+    source: str
+    kind: Kind
+    signal: Signal
+    accounting: Accounting
+    issued_at: datetime | None = None
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """Intensity and price per zone, all intensities of one family.
+
+    Attributes:
+        start: Start of the window that was asked for.
+        end: End of the window that was asked for.
+        intensity: Zone to its series.
+        price: Zone to its series; may lack zones.
+        missing: Zone to the reason why it has no intensity.
+        degraded: What is worse than it should be, in plain words; empty on a good day.
+    """
+
+    start: datetime
+    end: datetime
+    intensity: Mapping[str, IntensitySeries]
+    price: Mapping[str, PriceSeries]
+    missing: Mapping[str, str]
+    degraded: tuple[str, ...] = ()
+
+    def provenance(self) -> tuple[Provenance, ...]:
+        """Return where each zone's numbers came from, sorted by zone."""
+        return tuple(
+            Provenance(
+                zone=zone,
+                source=series.source,
+                kind=series.kind,
+                signal=series.signal,
+                accounting=series.accounting,
+                issued_at=series.issued_at,
+            )
+            for zone, series in sorted(self.intensity.items())
+        )

@@ -1,0 +1,163 @@
+"""The policy of a job: three numbers and a strategy that the person on call can read."""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime, time, timedelta
+from enum import StrEnum
+from typing import Annotated, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from carbon._errors import BadInput
+from carbon._regions import region
+from carbon._series import require_utc
+
+_DURATION = re.compile(r"^(?:(\d{1,6})d)?\s*(?:(\d{1,6})h)?\s*(?:(\d{1,6})m)?$")
+_WALL_CLOCK = re.compile(r"^(\d{1,2}):(\d{2})\s+(\S+)$")
+_LONGEST = timedelta(days=14)
+
+
+class Strategy(StrEnum):
+    """How a run is placed."""
+
+    CLEANEST = "cleanest"
+    CHEAPEST = "cheapest"
+    RUN_NOW = "run_now"
+
+
+class CarbonPolicy(BaseModel):
+    """When, where and at what price a run may happen. The field texts are the help of the UI form."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    strategy: Strategy = Field(
+        default=Strategy.CLEANEST,
+        description=(
+            "cleanest: lowest emissions while the cost stays within the tolerance. cheapest: lowest "
+            "cost unless the intensity exceeds the maximum. run_now: at once, at home."
+        ),
+    )
+    finish_by: str = Field(
+        default="24h",
+        description=(
+            "Latest acceptable finish: a duration from the scheduled time ('12h', '1d 6h', '90m') "
+            "or the next wall-clock time in a zone ('06:30 Europe/Berlin')."
+        ),
+    )
+    cost_tolerance_percent: Annotated[float, Field(ge=0, le=1000)] = Field(
+        default=10.0,
+        description="Strategy cleanest: how much dearer than running at once at home it may be.",
+    )
+    max_cost_usd: Annotated[float, Field(gt=0)] | None = Field(
+        default=None, description="Highest cost of one run in USD, compute and transfer."
+    )
+    max_g_per_kwh: Annotated[float, Field(gt=0)] | None = Field(
+        default=None,
+        description="Highest mean carbon intensity in gCO2e/kWh; strategy cheapest needs it.",
+    )
+    min_saving_percent: Annotated[float, Field(ge=0, le=100)] | None = Field(
+        default=None,
+        description="Move or delay only for at least this saving of emissions; else run at once.",
+    )
+    only_regions: tuple[str, ...] | None = Field(
+        default=None,
+        description="Regions that may be used, e.g. aws:eu-north-1; empty means all permitted ones.",
+    )
+
+    @field_validator("finish_by")
+    @classmethod
+    def _readable(cls, value: str) -> str:
+        _parse_finish_by(value)
+        return value.strip()
+
+    @field_validator("only_regions")
+    @classmethod
+    def _known_regions(cls, value: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return tuple(region(name, field="only_regions").name for name in value or ()) or None
+
+    @model_validator(mode="after")
+    def _cheapest_needs_ceiling(self) -> Self:
+        if self.strategy is Strategy.CHEAPEST and self.max_g_per_kwh is None:
+            raise BadInput(
+                "max_g_per_kwh",
+                "strategy 'cheapest' needs a ceiling",
+                "Set the intensity in gCO2e/kWh that must not be exceeded, e.g. 200.",
+            )
+        return self
+
+    def deadline(self, release: datetime) -> datetime:
+        """Return the latest acceptable finish of a run that was released at this moment.
+
+        Args:
+            release: When the run was wanted, aware.
+        """
+        release = require_utc("release", release)
+        parsed = _parse_finish_by(self.finish_by)
+        if isinstance(parsed, timedelta):
+            return release + parsed
+        wall, zone = parsed
+        local = release.astimezone(zone)
+        # Two days: on the day that summer time begins, today's wall time may not exist or be over.
+        for days in range(3):
+            moment = datetime.combine(local.date() + timedelta(days=days), wall, zone).astimezone(UTC)
+            if moment > release:
+                return moment
+        raise AssertionError("a wall-clock time comes once a day")
+
+    def describe(self) -> str:
+        """Say the policy in one plain sentence."""
+        end = f"finish {_finish_text(self.finish_by)}"
+        cost = f"cost at most {self.max_cost_usd:g} USD" if self.max_cost_usd else ""
+        where = f"use only {', '.join(self.only_regions)}" if self.only_regions else ""
+        worth = (
+            f"run at once at home unless that saves at least {self.min_saving_percent:g} % of emissions"
+            if self.min_saving_percent
+            else ""
+        )
+        if self.strategy is Strategy.RUN_NOW:
+            return _sentence("Run at once at home", end)
+        if self.strategy is Strategy.CHEAPEST:
+            lead = f"Run where and when it is cheapest unless the grid exceeds {self.max_g_per_kwh:g} gCO2e/kWh"
+            return _sentence(lead, end, cost, where, worth)
+        lead = (
+            "Run where and when the grid is cleanest while the cost stays within "
+            f"{self.cost_tolerance_percent:g} % of running at once at home"
+        )
+        ceiling = (
+            f"keep the grid at or below {self.max_g_per_kwh:g} gCO2e/kWh" if self.max_g_per_kwh else ""
+        )
+        return _sentence(lead, end, cost, ceiling, where, worth)
+
+
+def _sentence(*parts: str) -> str:
+    return "; ".join(part for part in parts if part) + "."
+
+
+def _finish_text(value: str) -> str:
+    parsed = _parse_finish_by(value)
+    if isinstance(parsed, timedelta):
+        return f"within {value} of the scheduled time"
+    wall, zone = parsed
+    return f"by {wall:%H:%M} {zone.key}"
+
+
+def _parse_finish_by(value: str) -> timedelta | tuple[time, ZoneInfo]:
+    text = value.strip()
+    fix = "Write a duration such as '12h' or '1d 6h', or a time with a zone such as '06:30 Europe/Berlin'."
+    if match := _DURATION.match(text):
+        days, hours, minutes = (int(part or 0) for part in match.groups())
+        length = timedelta(days=days, hours=hours, minutes=minutes)
+        if not timedelta(0) < length <= _LONGEST:
+            raise BadInput("finish_by", f"{value!r} is not between 1 minute and 14 days", fix)
+        return length
+    if match := _WALL_CLOCK.match(text):
+        hour, minute, zone = int(match[1]), int(match[2]), match[3]
+        if hour > 23 or minute > 59:
+            raise BadInput("finish_by", f"{value!r} is no time of day", fix)
+        try:
+            return time(hour, minute), ZoneInfo(zone)
+        except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # 'Europe' is a folder
+            raise BadInput("finish_by", f"time zone {zone!r} is not known", fix) from error
+    raise BadInput("finish_by", f"{value!r} is neither a duration nor a time of day", fix)

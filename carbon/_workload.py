@@ -1,0 +1,118 @@
+"""What a job needs: stages, their run times and data, chained into a workload."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from enum import StrEnum
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from carbon._errors import BadInput
+
+
+class Hardware(StrEnum):
+    """Hardware class of a pool."""
+
+    CPU = "cpu"
+    GPU = "gpu"
+
+
+class Urgency(StrEnum):
+    """Whether a workload may be moved at all."""
+
+    BATCH = "batch"
+    INTERACTIVE = "interactive"
+
+
+PositiveTime = Annotated[timedelta, Field(gt=timedelta(0))]
+
+
+class Need(BaseModel):
+    """What one stage takes on one hardware class.
+
+    Attributes:
+        p50: Median run time; energy, emissions and cost are expected values at this length.
+        p95: Run time that 95 of 100 runs stay below; deadlines hold for it.
+        kwh: Energy at the plug of the server (before PUE) for one run. Without it the planner
+            models it as pool watts x ``p50``.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    p50: PositiveTime
+    p95: PositiveTime
+    kwh: Annotated[float, Field(gt=0)] | None = None
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.p95 < self.p50:
+            raise BadInput("p95", f"{self.p95} is shorter than p50 {self.p50}", "Swap the two.")
+        return self
+
+
+class Stage(BaseModel):
+    """One step of a workload with one hardware need.
+
+    Attributes:
+        name: Short name, unique in its workload.
+        needs: What the stage takes on each hardware class that it can run on.
+        heavy: Heavy stages are dispatched to a pool that the planner chooses; light ones run in
+            the home region's CPU pool as part of the entry run.
+        data_in_gb: Data that must be carried from home to the stage's region.
+        data_out_gb: Data that must be carried back.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+    needs: Annotated[dict[Hardware, Need], Field(min_length=1)]
+    heavy: bool = False
+    data_in_gb: Annotated[float, Field(ge=0)] = 0.0
+    data_out_gb: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _light_runs_on_cpu(self) -> Self:
+        if not self.heavy and Hardware.CPU not in self.needs:
+            raise BadInput("needs", f"light stage {self.name!r} has no CPU need", "Add needs.cpu.")
+        return self
+
+
+class Workload(BaseModel):
+    """One of the shop's jobs: a chain of stages that run one after the other.
+
+    Attributes:
+        name: Name of the entry flow.
+        stages: The chain, in order.
+        data_class: Class of the data it reads; the fleet's residency rules say where it may be.
+        urgency: Interactive workloads are never moved, neither in time nor in place.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
+    stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
+    data_class: str
+    urgency: Urgency = Urgency.BATCH
+
+    @model_validator(mode="after")
+    def _unique_names(self) -> Self:
+        names = [stage.name for stage in self.stages]
+        if len(set(names)) != len(names):
+            raise BadInput("stages", f"names repeat: {', '.join(names)}", "Rename one of them.")
+        return self
+
+    def stage(self, name: str) -> Stage:
+        """Return a stage by name.
+
+        Raises:
+            BadInput: No stage has this name.
+        """
+        for stage in self.stages:
+            if stage.name == name:
+                return stage
+        raise BadInput.unknown(f"{self.name}.stages", name, [stage.name for stage in self.stages])
+
+    def only(self, name: str) -> Workload:
+        """Return the workload cut down to one stage, as dispatch plans it."""
+        return self.model_copy(update={"stages": (self.stage(name),)})

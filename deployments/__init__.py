@@ -1,0 +1,39 @@
+"""The carbon-aware trigger on Prefect: gate, dispatch, guard, submit, and the command line.
+
+- ``gate`` is the first act of an entry flow: it goes now or waits for its clean window.
+- ``dispatch`` runs a heavy stage in the pool that the planner chooses.
+- ``guard`` is the first act of an execution flow: it refuses a pool where its data may not be.
+- ``submit`` is for other services: plan first, then create the run at its time.
+- ``Job`` announces a workload and its flows.
+"""
+
+from __future__ import annotations
+
+from deployments._dispatch import dispatch
+from deployments._errors import NotDeployed, PrefectUnavailable, StageFailed
+from deployments._gate import gate
+from deployments._guard import guard
+from deployments._hold import AWAITING
+from deployments._jobs import Job, Schedule, job, jobs
+from deployments._settings import Settings
+from deployments._submit import Submission, submit
+from deployments._trigger import Trigger, Verdict
+
+__all__ = [
+    "AWAITING",
+    "Job",
+    "NotDeployed",
+    "PrefectUnavailable",
+    "Schedule",
+    "Settings",
+    "StageFailed",
+    "Submission",
+    "Trigger",
+    "Verdict",
+    "dispatch",
+    "gate",
+    "guard",
+    "job",
+    "jobs",
+    "submit",
+]

@@ -1,0 +1,50 @@
+"""Errors of the trigger on Prefect, below :class:`carbon.CarbonAwareError`.
+
+::
+
+    CarbonAwareError
+    ├── StageFailed         a dispatched stage ended in anything but Completed
+    ├── NotDeployed         a deployment that should exist does not
+    └── PrefectUnavailable  the Prefect API did not answer
+"""
+
+from __future__ import annotations
+
+from carbon import CarbonAwareError, Unavailable
+
+
+class StageFailed(CarbonAwareError):
+    """A dispatched stage did not complete; the entry run fails with its name and reason.
+
+    Args:
+        stage: Name of the stage.
+        pool: Pool that it ran in.
+        run_name: Name of its flow run.
+        state: Name of its last state, e.g. ``Crashed``.
+        reason: Message of that state.
+    """
+
+    def __init__(self, stage: str, pool: str, run_name: str, state: str, reason: str) -> None:
+        self.stage = stage
+        self.pool = pool
+        self.run_name = run_name
+        self.state = state
+        self.reason = reason
+        super().__init__(
+            f"Stage {stage!r} in pool {pool!r} ended as {state} (flow run {run_name!r}): "
+            f"{reason or 'no reason was given'}"
+        )
+
+
+class NotDeployed(CarbonAwareError):
+    """A deployment that the trigger needs is not on the Prefect server."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+        super().__init__(
+            f"Deployment {name!r} does not exist. Run `carbon pools apply` and `prefect deploy --all`."
+        )
+
+
+class PrefectUnavailable(Unavailable):
+    """The Prefect API did not answer or refused the request."""

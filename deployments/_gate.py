@@ -1,0 +1,206 @@
+"""The gate: the first act of every entry run. It goes now, or puts itself off and lets go of its slot.
+
+::
+
+    @flow
+    async def image_embeddings(images: str, policy: CarbonPolicy = CarbonPolicy()):
+        await gate(WORKLOAD, policy)
+        ...
+
+A run that waits keeps its id, is in state ``AwaitingCleanWindow`` and holds no worker process. When
+it wakes, the gate plans again with a newer outlook. From the latest safe start on it goes, whatever
+the outlook says. A run that is woken before its planned time goes at once: somebody asked.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import cached_property
+from typing import TYPE_CHECKING, Final
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
+from prefect.concurrency.asyncio import concurrency
+from prefect.context import FlowRunContext
+from prefect.exceptions import Abort
+from prefect.logging import get_run_logger
+
+from carbon import CarbonPolicy, Decision, Reservation, Workload
+from deployments._artifacts import publish_decision
+from deployments._hold import Hold, taken, waiting_state
+from deployments._trigger import Trigger, Verdict
+from work_pools import PLANNER_LOCK
+
+if TYPE_CHECKING:
+    Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+
+_WORTH_WAITING: Final = timedelta(seconds=20)
+"""Wall-clock time below which going now beats letting go of the slot: a worker needs longer to start."""
+
+_CLEARLY_BETTER_PERCENT: Final = 10.0
+"""Saving against going now that a run which has waited once needs to wait again (hysteresis)."""
+
+_EARLY: Final = timedelta(seconds=15)
+"""Prefect's workers fetch runs up to 10 s before they are due; earlier than this, somebody asked."""
+
+
+async def gate(
+    workload: Workload,
+    policy: CarbonPolicy,
+    *,
+    data_class: str | None = None,
+    trigger: Trigger | None = None,
+) -> Decision:
+    """Let the run go now, or put it off to the start that the planner chose.
+
+    Args:
+        workload: What the run will do.
+        policy: How it may be placed.
+        data_class: Class of this run's data, on top of the workload's own.
+        trigger: For tests; by default the one that the environment describes.
+
+    Returns:
+        The decision, when the run goes now.
+
+    Raises:
+        Abort: The run has put itself off; Prefect ends this attempt and starts another in time.
+        ResidencyError: No permitted pool can run a stage.
+        BadInput: A setting, the fleet or the workload is wrong.
+    """
+    trigger = trigger or Trigger.from_settings()
+    log = get_run_logger()
+    run = _this_run()
+    async with get_client() as client, planning(log):
+        # Read again: the engine's copy may be older than what a person has changed since.
+        run = await client.read_flow_run(run.id) if run else None
+        passage = _Passage(trigger, workload, policy, data_class, run)
+        verdict, waits = await passage.decide(client)
+        if run is not None:
+            hold = Hold.of(verdict.decision, deferrals=passage.deferrals + waits)
+            await client.update_flow_run_labels(run.id, hold.labels())
+            if waits:
+                state = waiting_state(verdict.decision, trigger.clock)
+                await client.set_flow_run_state(run.id, state, force=True)
+    _tell(log, verdict.decision)
+    await publish_decision(verdict, trigger.settings, run_name=run.name if run else "local")
+    if waits:
+        log.info("This attempt ends; the run wakes by itself at its start.")
+        raise Abort("The run waits for its clean window.")
+    return verdict.decision
+
+
+@asynccontextmanager
+async def planning(log: Log) -> AsyncIterator[None]:
+    """Plan one at a time, so that two runs do not take the same slot.
+
+    Without the lock the run goes on: late work is worse than a full pool, whose own limit has the
+    last word.
+    """
+    lock = concurrency(PLANNER_LOCK, timeout_seconds=30, lease_duration=60, strict=False)
+    try:
+        await lock.__aenter__()
+    except Exception as error:  # noqa: BLE001  # any failure of the lock must not stop the run
+        log.warning("Planning without the lock %r (%s)", PLANNER_LOCK, type(error).__name__)
+        yield
+        return
+    try:
+        yield
+    finally:
+        await lock.__aexit__(None, None, None)
+
+
+@dataclass(frozen=True)
+class _Passage:
+    """One run at the gate."""
+
+    trigger: Trigger
+    workload: Workload
+    policy: CarbonPolicy
+    data_class: str | None
+    run: FlowRun | None
+
+    @cached_property
+    def hold(self) -> Hold | None:
+        return Hold.read(self.run.labels) if self.run else None
+
+    @property
+    def deferrals(self) -> int:
+        return self.hold.deferrals if self.hold else 0
+
+    async def decide(self, client: PrefectClient) -> tuple[Verdict, bool]:
+        """Return the decision, and whether the run waits for it."""
+        busy = await taken(
+            client, self.trigger.clock.now(), but=self.run.id if self.run else None
+        )
+        verdict = self._plan(busy, may_wait=self._may_wait())
+        if not self._worth_waiting(verdict.decision):
+            return verdict, False
+        if self.deferrals:
+            at_once = self._plan(busy, may_wait=False)
+            if not _clearly_better(verdict.decision, at_once.decision):
+                return at_once, False
+        return verdict, True
+
+    def _plan(self, busy: tuple[Reservation, ...], *, may_wait: bool) -> Verdict:
+        return self.trigger.decide(
+            self.workload,
+            self.policy,
+            self.hold.deadline if self.hold else self.policy.deadline(self._release()),
+            busy=busy,
+            data_class=self.data_class,
+            may_wait=may_wait,
+        )
+
+    def _release(self) -> datetime:
+        """Return when the run was wanted: its original slot, even if it starts late."""
+        clock = self.trigger.clock
+        slot = self.run.expected_start_time if self.run else None
+        return min(clock.now(), clock.grid(slot)) if slot else clock.now()
+
+    def _may_wait(self) -> bool:
+        """Tell whether the run can put itself off.
+
+        In a subflow the parent would stay Running for ever; without a deployment nobody would start
+        it again; and a run that was woken before its planned start is wanted now.
+        """
+        run = self.run
+        return (
+            run is not None
+            and run.deployment_id is not None
+            and run.parent_task_run_id is None
+            and not self._woken_early()
+        )
+
+    def _woken_early(self) -> bool:
+        if self.hold is None or not self.deferrals:
+            return False
+        clock = self.trigger.clock
+        return clock.wall(self.hold.start) - clock.wall(clock.now()) > _EARLY
+
+    def _worth_waiting(self, decision: Decision) -> bool:
+        clock = self.trigger.clock
+        wait = clock.wall(decision.chosen.start) - clock.wall(decision.decided_at)
+        return self._may_wait() and wait >= _WORTH_WAITING
+
+
+def _clearly_better(later: Decision, at_once: Decision) -> bool:
+    """Tell whether waiting again beats going now; without numbers it does not."""
+    if later.chosen.g is None or not at_once.chosen.g:
+        return False
+    return later.chosen.g <= at_once.chosen.g * (1 - _CLEARLY_BETTER_PERCENT / 100)
+
+
+def _this_run() -> FlowRun | None:
+    context = FlowRunContext.get()
+    return context.flow_run if context else None
+
+
+def _tell(log: Log, decision: Decision) -> None:
+    log.info(decision.headline)
+    log.info(decision.reason)
+    for note in (*decision.breaches, *decision.degraded):
+        log.warning(note)

@@ -1,0 +1,116 @@
+"""Jobs: workloads together with the flows that carry them out.
+
+A package announces its jobs in ``pyproject.toml``::
+
+    [project.entry-points."carbon_aware_flows.jobs"]
+    image-embeddings = "flows.image_embeddings:JOB"
+"""
+
+from __future__ import annotations
+
+from importlib.metadata import entry_points
+from typing import Annotated, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from carbon import BadInput, CarbonPolicy, Workload
+
+GROUP = "carbon_aware_flows.jobs"
+
+
+class Schedule(BaseModel):
+    """When the entry deployment creates runs.
+
+    Attributes:
+        slug: Stable name, so that a redeploy updates the schedule instead of adding one.
+        cron: Five-field cron expression.
+        timezone: Zone that the expression is read in.
+        active: Whether it creates runs.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    slug: str
+    cron: str
+    timezone: str = "UTC"
+    active: bool = True
+
+
+class Job(BaseModel):
+    """A workload and its flows.
+
+    Attributes:
+        workload: What it needs.
+        description: One sentence for the Prefect UI.
+        entrypoint: Module path of the entry flow.
+        heavy: Name of each heavy stage to the module path of its execution flow.
+        policy: Default policy of the deployment.
+        schedules: When runs are created.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workload: Workload
+    description: str
+    entrypoint: str
+    heavy: dict[str, str] = Field(default_factory=dict)
+    policy: CarbonPolicy = CarbonPolicy()
+    schedules: Annotated[tuple[Schedule, ...], Field()] = ()
+
+    @model_validator(mode="after")
+    def _flows_for_heavy_stages(self) -> Self:
+        stages = {stage.name for stage in self.workload.stages if stage.heavy}
+        if stages != set(self.heavy):
+            raise BadInput(
+                "heavy",
+                f"names {sorted(self.heavy)}, but the heavy stages are {sorted(stages)}",
+                "Name one execution flow for each heavy stage.",
+            )
+        return self
+
+    @property
+    def name(self) -> str:
+        """Name of the workload and of its entry flow."""
+        return self.workload.name
+
+    @property
+    def entry_deployment(self) -> str:
+        """Full name of the entry deployment."""
+        return f"{self.name}/entry"
+
+    def execution_flow(self, stage: str) -> str:
+        """Return the name of the flow that runs a heavy stage."""
+        return f"{self.name}-{stage}"
+
+    def execution_deployment(self, stage: str, pool: str) -> str:
+        """Return the full name of a heavy stage's deployment in a pool."""
+        return f"{self.execution_flow(stage)}/{pool}"
+
+
+def jobs() -> dict[str, Job]:
+    """Return all announced jobs by name.
+
+    Raises:
+        BadInput: An announced object is not a job.
+    """
+    found: dict[str, Job] = {}
+    for point in entry_points(group=GROUP):
+        loaded = point.load()
+        if not isinstance(loaded, Job):
+            raise BadInput(
+                f"entry point {point.name}", f"{point.value} is no Job", "Point it at a deployments.Job."
+            )
+        found[loaded.name] = loaded
+    return dict(sorted(found.items()))
+
+
+def job(name: str) -> Job:
+    """Return one job.
+
+    Raises:
+        BadInput: No job has this name.
+    """
+    known = jobs()
+    if name not in known:
+        raise BadInput.unknown("job", name, known)
+    return known[name]

@@ -1,0 +1,134 @@
+"""The decision picture: what the grid looks like, where the run was put, and what bounds it."""
+
+from __future__ import annotations
+
+import io
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from carbon import Decision, Outlook
+
+_STEP = timedelta(minutes=15)
+_WIDTH, _HEIGHT = 760, 300
+_CHOSEN, _BASELINE, _LIMIT = "#1a7f37", "#6e7781", "#cf222e"
+
+
+def decision_picture(decision: Decision, outlook: Outlook) -> bytes:
+    """Draw a decision.
+
+    Args:
+        decision: What was decided.
+        outlook: The outlook that it was made from.
+
+    Returns:
+        A PNG.
+    """
+    layers: list[Any] = [_bands(decision), _rules(decision)]
+    lines = _lines(decision, outlook)
+    if lines is not None:
+        layers.insert(1, lines)
+    chart = (
+        alt.layer(*layers)
+        .properties(
+            width=_WIDTH,
+            height=_HEIGHT,
+            title=alt.TitleParams(
+                decision.headline,
+                subtitle=[decision.policy, *_notes(decision)],
+                anchor="start",
+                subtitleColor="#57606a",
+            ),
+        )
+        .configure_view(stroke=None)
+        .configure_axis(gridColor="#eaeef2")
+    )
+    buffer = io.BytesIO()
+    chart.save(buffer, format="png", scale_factor=1.5)
+    return buffer.getvalue()
+
+
+def _lines(decision: Decision, outlook: Outlook) -> Any:  # noqa: ANN401  altair's fluent types do not survive strict checking
+    """Draw each zone's intensity as a step line over the time that the run has."""
+    last = max(decision.deadline, decision.chosen.end)
+    rows: list[dict[str, Any]] = []
+    for zone, series in outlook.intensity.items():
+        moment = max(decision.decided_at, series.start)
+        while moment < min(last, series.end):
+            step = min(_STEP, series.end - moment)
+            rows.append(
+                {"time": _plain(moment), "g": series.mean(moment, moment + step), "zone": _zone_label(decision, zone)}
+            )
+            moment += _STEP
+    if not rows:
+        return None
+    return (
+        alt.Chart(pl.DataFrame(rows))
+        .mark_line(interpolate="step-after", strokeWidth=2)
+        .encode(
+            x=_time_axis(),
+            y=alt.Y("g:Q", title="gCO2e/kWh", scale=alt.Scale(zero=True)),
+            color=alt.Color("zone:N", title="Grid zone", scale=alt.Scale(scheme="tableau10")),
+        )
+    )
+
+
+def _bands(decision: Decision) -> Any:  # noqa: ANN401  as above
+    """Shade when the chosen run and the baseline take place."""
+    rows = [
+        {"from": _plain(option.start), "to": _plain(option.end), "what": what}
+        for what, option in (("baseline", decision.baseline), ("chosen", decision.chosen))
+    ]
+    return (
+        alt.Chart(pl.DataFrame(rows))
+        .mark_rect(opacity=0.22)
+        .encode(
+            x=_time_axis("from"),
+            x2="to:T",
+            color=alt.Color(
+                "what:N",
+                title="Run",
+                scale=alt.Scale(domain=["chosen", "baseline"], range=[_CHOSEN, _BASELINE]),
+            ),
+        )
+        .resolve_scale(color="independent")
+    )
+
+
+def _rules(decision: Decision) -> Any:  # noqa: ANN401  as above
+    """Mark the latest safe start and the deadline."""
+    rows = pl.DataFrame(
+        [
+            {"time": _plain(decision.chosen.latest_safe_start), "text": "latest safe start"},
+            {"time": _plain(decision.deadline), "text": "deadline"},
+        ]
+    )
+    base = alt.Chart(rows).encode(x=_time_axis())
+    return base.mark_rule(color=_LIMIT, strokeDash=[4, 3]) + base.mark_text(
+        align="right", dx=-4, dy=8, baseline="top", color=_LIMIT
+    ).encode(text="text:N", y=alt.value(0))
+
+
+def _time_axis(name: str = "time") -> alt.X:
+    return alt.X(
+        f"{name}:T",
+        title="Grid time (UTC)",
+        axis=alt.Axis(format="%a %H:%M", labelOverlap=True),
+        scale=alt.Scale(type="utc"),
+    )
+
+
+def _zone_label(decision: Decision, zone: str) -> str:
+    kind = next((row.kind.value for row in decision.provenance if row.zone == zone), "")
+    return f"{zone} ({kind})" if kind else zone
+
+
+def _notes(decision: Decision) -> list[str]:
+    return [decision.reason, *decision.breaches, *decision.degraded, *filter(None, [decision.clock])]
+
+
+def _plain(moment: datetime) -> datetime:
+    """Return the moment without its zone: altair would shift aware times to the viewer's zone."""
+    return moment.astimezone(UTC).replace(tzinfo=None)

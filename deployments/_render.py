@@ -1,0 +1,131 @@
+"""``prefect.yaml``, rendered from the fleet and the jobs: entry and execution deployments.
+
+One entry deployment per job, in the home region's CPU pool, and one execution deployment per heavy
+stage and permitted pool: Prefect cannot move a run to another pool, so each pool has its own.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import yaml
+
+from carbon import BadInput, Fleet, Pool, ResidencyError, Stage
+from deployments._jobs import Job
+
+_HEADER = """\
+# Every deployment of this project. Rendered from the fleet file and the jobs: do not edit by hand,
+# run `carbon deployments render`. `prefect deploy --all` creates or updates all of them.
+#
+# entry            one per workload; schedules, the UI's form and API calls land here
+# one per pool     where a heavy stage may run; the trigger chooses among them
+"""
+
+
+class _Indented(yaml.SafeDumper):
+    """Indents lists below their key, as people write them."""
+
+    def ignore_aliases(self, data: object) -> bool:  # noqa: ARG002  # PyYAML's signature
+        return True
+
+    def increase_indent(self, flow: bool = False, indentless: bool = False) -> None:  # noqa: ARG002  # PyYAML's signature
+        super().increase_indent(flow, indentless=False)
+
+
+def render(fleet: Fleet, jobs: Iterable[Job]) -> str:
+    """Return the text of ``prefect.yaml``.
+
+    Args:
+        fleet: Pools and residency rules.
+        jobs: Jobs to deploy.
+
+    Raises:
+        ResidencyError: A stage has no permitted pool, or its home is not permitted.
+        BadInput: A job does not fit the fleet.
+    """
+    deployments: list[dict[str, Any]] = []
+    for job in jobs:
+        fleet.check(job.workload)
+        deployments.append(_entry(job, fleet))
+        for stage in job.workload.stages:
+            if stage.heavy:
+                deployments += [_execution(job, stage, pool) for pool in execution_pools(fleet, job, stage)]
+    document = {
+        "name": "carbon-aware-flows",
+        "build": None,
+        "push": None,
+        "pull": [],
+        "deployments": deployments,
+    }
+    body: str = yaml.dump(document, Dumper=_Indented, sort_keys=False, width=100, allow_unicode=True)
+    return f"{_HEADER}\n{body}"
+
+
+def execution_pools(fleet: Fleet, job: Job, stage: Stage) -> tuple[Pool, ...]:
+    """Return the pools that get an execution deployment for a heavy stage.
+
+    Raises:
+        ResidencyError: No pool that can run the stage is permitted.
+    """
+    able = [pool for pool in fleet.pools if pool.can_run(stage)]
+    pools = tuple(pool for pool in able if fleet.permits(pool, job.workload.data_class))
+    if not pools:
+        raise ResidencyError(
+            f"{job.name}: no pool may run stage {stage.name!r} with {job.workload.data_class!r} data. Add a "
+            "pool in a permitted jurisdiction to the fleet file."
+        )
+    return pools
+
+
+def check_rendered(fleet: Fleet, jobs: Mapping[str, Job], document: Mapping[str, Any]) -> None:
+    """Refuse deployments that would run data where it may not be.
+
+    Args:
+        fleet: Pools and residency rules.
+        jobs: Known jobs by name.
+        document: A parsed ``prefect.yaml``, perhaps edited by hand.
+
+    Raises:
+        ResidencyError: A deployment lies in a pool that its data class forbids.
+        BadInput: A deployment names a pool that the fleet does not have.
+    """
+    flows = {job.entrypoint: job for job in jobs.values()}
+    for job in jobs.values():
+        flows |= dict.fromkeys(job.heavy.values(), job)
+    for row in document.get("deployments") or []:
+        found = flows.get(str(row.get("entrypoint")))
+        if found is None:
+            continue
+        where = f"prefect.yaml: {row.get('name')}.work_pool.name"
+        name = (row.get("work_pool") or {}).get("name")
+        if not isinstance(name, str):
+            raise BadInput(where, "no work pool is named", "Name a pool of the fleet file.")
+        fleet.require_permitted(fleet.pool(name, field=where), found.workload.data_class)
+
+
+def _entry(job: Job, fleet: Fleet) -> dict[str, Any]:
+    return {
+        "name": "entry",
+        "description": f"{job.description} Planned by the carbon-aware trigger: {job.policy.describe()}",
+        "entrypoint": job.entrypoint,
+        "tags": ["carbon-aware", "entry"],
+        "work_pool": {"name": fleet.home_cpu.name},
+        "parameters": {"policy": job.policy.model_dump(mode="json", exclude_defaults=True)},
+        "schedules": [schedule.model_dump() for schedule in job.schedules],
+    }
+
+
+def _execution(job: Job, stage: Stage, pool: Pool) -> dict[str, Any]:
+    place = pool.place
+    return {
+        "name": pool.name,
+        "description": (
+            f"Heavy stage '{stage.name}' of {job.name} on {pool.hardware} in {pool.region} "
+            f"({place.place}, grid {place.zone}). Started by the trigger, not by hand."
+        ),
+        "entrypoint": job.heavy[stage.name],
+        "tags": ["carbon-aware", "execution", place.jurisdiction],
+        "work_pool": {"name": pool.name},
+        "schedules": [],
+    }

@@ -1,0 +1,100 @@
+"""Settings of the trigger, all from ``CARBON_*`` environment variables; none is needed to begin.
+
+``CARBON_HOME``         folder for the store and the decision pictures (default ``~/.carbon-aware``)
+``CARBON_FLEET``        your own fleet file (default: the shipped ``work_pools/fleet.toml``)
+``CARBON_REPLAY``       CSV or Parquet with intensities to replay as the outlook
+``CARBON_DATA_ROOTS``   folders that flows may read, separated by ``:`` (default: ``CARBON_HOME``)
+``CARBON_CLOCK``        replayed time, ``GRID_START,WALL_START,SPEED`` (default: real time)
+"""
+
+from __future__ import annotations
+
+import os
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import ValidationError, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from carbon import BadInput, Clock, ReplayClock, ReplaySource, SignalSource, SystemClock, TypicalDay
+
+
+class Settings(BaseSettings):
+    """Settings of the trigger; see the module's text for their names and meaning."""
+
+    model_config = SettingsConfigDict(env_prefix="CARBON_", extra="ignore", frozen=True)
+
+    home: Path = Path("~/.carbon-aware")
+    fleet: Path | None = None
+    replay: Path | None = None
+    data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
+    clock: str = ""
+
+    @field_validator("data_roots", mode="before")
+    @classmethod
+    def _split(cls, value: object) -> object:
+        if isinstance(value, str):
+            return tuple(Path(part) for part in value.split(os.pathsep) if part)
+        return value
+
+    @field_validator("home")
+    @classmethod
+    def _absolute(cls, value: Path) -> Path:
+        return value.expanduser().absolute()
+
+    @classmethod
+    def load(cls) -> Settings:
+        """Read the environment.
+
+        Raises:
+            BadInput: A variable does not parse.
+        """
+        try:
+            return cls()
+        except ValidationError as error:
+            raise BadInput.from_validation("CARBON_*", error) from error
+
+    @property
+    def store(self) -> Path:
+        """Folder for artefacts that pass between stages and for what is published."""
+        return self.home / "store"
+
+    @property
+    def pictures(self) -> Path:
+        """Folder for decision pictures."""
+        return self.home / "decisions"
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """Folders that flows may read."""
+        return (self.home, *self.data_roots)
+
+    def make_clock(self) -> Clock:
+        """Return the clock that decisions are made by.
+
+        Raises:
+            BadInput: ``CARBON_CLOCK`` does not parse.
+        """
+        if not self.clock:
+            return SystemClock()
+        try:
+            grid, wall, speed = self.clock.split(",")
+            return ReplayClock(
+                datetime.fromisoformat(grid), datetime.fromisoformat(wall), float(speed)
+            )
+        except ValueError as error:
+            raise BadInput(
+                "CARBON_CLOCK",
+                f"{self.clock!r} is not GRID_START,WALL_START,SPEED",
+                "Write e.g. '2022-06-01T00:00+00:00,2026-01-01T12:00+00:00,600', or unset it.",
+            ) from error
+
+    def make_sources(self) -> tuple[SignalSource, ...]:
+        """Return the signal sources in order of preference; the modelled typical day is last.
+
+        Raises:
+            BadInput: The file to replay is missing or wrong.
+        """
+        replayed = (ReplaySource(self.replay),) if self.replay else ()
+        return (*replayed, TypicalDay())

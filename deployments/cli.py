@@ -1,0 +1,302 @@
+"""The command line, for the person on call and for scripts (every verb takes ``--json``).
+
+::
+
+    carbon plan image-embeddings --finish-by 12h        where and when would it run, and why
+    carbon submit image-embeddings --param images=...   ask for a run
+    carbon explain FLOW_RUN                             why is this run where it is
+    carbon pools                                        what Prefect has, against the fleet file
+    carbon pools apply                                  create and update the pools in Prefect
+    carbon deployments render                           write prefect.yaml
+    carbon regions                                      the catalogue with its sources
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections.abc import Coroutine, Sequence
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+from uuid import UUID
+
+import cyclopts
+import httpx
+import yaml
+from cyclopts import App, Parameter
+from pydantic import BaseModel, ValidationError
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from carbon import BadInput, CarbonAwareError, CarbonPolicy, Decision, regions
+from deployments._artifacts import option_rows, refusal_rows
+from deployments._errors import PrefectUnavailable
+from deployments._jobs import job as find_job
+from deployments._jobs import jobs
+from deployments._picture import decision_picture
+from deployments._render import check_rendered, render
+from deployments._settings import Settings
+from deployments._trigger import Trigger
+from work_pools import load_fleet
+
+app = App(name="carbon", help="Run AI work when and where the grid is clean, and still on time.")
+pools = App(name="pools", help="Work pools: compare the fleet file with Prefect, or apply it.")
+deployments = App(name="deployments", help="prefect.yaml: render it, or check it.")
+app.command(pools)
+app.command(deployments)
+
+Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for machines.")]
+Policy = Annotated[CarbonPolicy | None, Parameter(name="*")]
+_out = Console()
+_T = TypeVar("_T")
+
+
+@app.command
+def plan(
+    name: str,
+    policy: Policy = None,
+    *,
+    data_class: str | None = None,
+    picture: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Say where and when a job would run now, and why. Creates nothing and needs no server.
+
+    Parameters
+    ----------
+    name
+        Name of the job, e.g. image-embeddings.
+    data_class
+        Class of this run's data, on top of the job's own; see [residency] in the fleet file.
+    picture
+        Also draw the decision to this PNG.
+    """
+    job = find_job(name)
+    trigger = Trigger.from_settings()
+    chosen = policy or job.policy
+    deadline = chosen.deadline(trigger.clock.now())
+    verdict = trigger.decide(job.workload, chosen, deadline, data_class=data_class)
+    if picture is not None:
+        _write(picture, decision_picture(verdict.decision, verdict.outlook))
+    _show_decision(verdict.decision, as_json=json)
+
+
+@app.command
+def submit(
+    name: str,
+    policy: Policy = None,
+    *,
+    param: Sequence[str] = (),
+    data_class: str | None = None,
+    key: str | None = None,
+    json: Json = False,
+) -> None:
+    """Ask for a run: it is planned now and created in Prefect at its time.
+
+    Parameters
+    ----------
+    name
+        Name of the job, e.g. image-embeddings.
+    param
+        A parameter of the flow as NAME=VALUE; the value may be JSON. May be given again.
+    data_class
+        Class of this run's data, on top of the job's own.
+    key
+        Names the logical run: the same key never makes a second one.
+    """
+    from deployments._submit import submit as submit_run
+
+    job = find_job(name)
+    made = _run(
+        submit_run(job, _parameters(param), policy=policy, data_class=data_class, key=key)
+    )
+    if json:
+        _out.print_json(made.model_dump_json())
+        return
+    verb = "Created" if made.created else "Already submitted under this key: see"
+    _out.print(f"{verb} flow run [bold]{escape(made.name)}[/] ({made.flow_run_id})")
+    if made.created:
+        _show_decision(made.decision, as_json=False)
+
+
+@app.command
+def explain(flow_run: UUID, *, json: Json = False) -> None:
+    """Say why a run is where it is: its plan, from the run itself.
+
+    Parameters
+    ----------
+    flow_run
+        Id of the flow run, as in the address of its page.
+    """
+    from deployments._explain import explain_run
+
+    told = _run(explain_run(flow_run))
+    if json:
+        _out.print_json(told.model_dump_json())
+    else:
+        _out.print(escape(told.text))
+
+
+@pools.default
+def show_pools(*, json: Json = False) -> None:
+    """Compare the fleet file with the work pools in Prefect. Changes nothing."""
+    from prefect.client.orchestration import get_client
+
+    from work_pools import inspect
+
+    async def ask() -> BaseModel:
+        async with get_client() as client:
+            return await inspect(load_fleet(Settings.load().fleet), client)
+
+    _show_registration(_run(ask()), as_json=json)
+
+
+@pools.command
+def apply(*, prune: bool = False, json: Json = False) -> None:
+    """Create and update the work pools of the fleet file in Prefect.
+
+    Parameters
+    ----------
+    prune
+        Also delete pools that an earlier apply made and the file no longer names.
+    """
+    from prefect.client.orchestration import get_client
+
+    from work_pools import register
+
+    async def ask() -> BaseModel:
+        async with get_client() as client:
+            return await register(load_fleet(Settings.load().fleet), client, prune=prune)
+
+    _show_registration(_run(ask()), as_json=json)
+
+
+@deployments.command(name="render")
+def render_deployments(path: Path = Path("prefect.yaml")) -> None:
+    """Write prefect.yaml from the fleet file and the announced jobs."""
+    _write(path, _rendered().encode())
+    _out.print(f"Wrote {escape(str(path))}")
+
+
+@deployments.command(name="check")
+def check_deployments(path: Path = Path("prefect.yaml")) -> None:
+    """Refuse a prefect.yaml that differs from the rendering or breaks residency."""
+    if not path.is_file():
+        raise BadInput(str(path), "there is no such file", "Run `carbon deployments render`.")
+    text = path.read_text(encoding="utf-8")
+    try:
+        document = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise BadInput(str(path), f"is no YAML ({error})", "Run `carbon deployments render`.") from error
+    check_rendered(load_fleet(Settings.load().fleet), jobs(), document or {})
+    if text != _rendered():
+        raise BadInput(str(path), "differs from the fleet file and jobs", "Run `carbon deployments render`.")
+    _out.print(f"{escape(str(path))} is what the fleet file and the jobs say.")
+
+
+@app.command(name="regions")
+def show_regions(*, json: Json = False) -> None:
+    """List the cloud regions of the catalogue with their figures and sources."""
+    catalogue = regions()
+    if json:
+        rows = {name: row.model_dump(mode="json") for name, row in catalogue.items()}
+        _out.print_json(data=rows)
+        return
+    table = Table("Region", "Place", "Grid zone", "Jurisdiction", "PUE", "Price", "Source of PUE")
+    for name, row in sorted(catalogue.items()):
+        mark = " (modelled)" if row.pue.modelled else ""
+        source = f"{row.pue.source.title}, {row.pue.source.as_of}"
+        table.add_row(name, row.place, row.zone, row.jurisdiction, f"{row.pue.value:.2f}{mark}",
+                      f"{row.relative_price.value:.2f}", source)
+    _out.print(table)
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the command line; a mistake ends in one line and exit code 2, never in a traceback."""
+    try:
+        app(arguments, exit_on_error=False, print_error=False)
+    except (cyclopts.CycloptsError, CarbonAwareError) as error:
+        _fail(error)
+
+
+def _fail(error: Exception) -> None:
+    cause: BaseException | None = error
+    while cause is not None:
+        if isinstance(cause, CarbonAwareError):
+            break
+        if isinstance(cause, ValidationError):
+            cause = BadInput.from_validation("", cause)
+            break
+        cause = cause.__cause__ or cause.__context__
+    Console(stderr=True, soft_wrap=True).print(
+        f"[bold red]error:[/] {escape(str(cause or error))}", highlight=False
+    )
+    sys.exit(2)
+
+
+def _run(work: Coroutine[Any, Any, _T]) -> _T:
+    try:
+        return asyncio.run(work)
+    except httpx.HTTPError as error:
+        raise PrefectUnavailable(
+            f"The Prefect API did not answer ({type(error).__name__}). Check PREFECT_API_URL and the server."
+        ) from error
+
+
+def _rendered() -> str:
+    known = jobs()
+    return render(load_fleet(Settings.load().fleet), known.values())
+
+
+def _parameters(given: Sequence[str]) -> dict[str, Any]:
+    parameters: dict[str, Any] = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise BadInput("--param", f"{text!r} is not NAME=VALUE", "Write e.g. --param images=/data/img.")
+        try:
+            parameters[name] = json.loads(value)
+        except ValueError:
+            parameters[name] = value
+    return parameters
+
+
+def _write(path: Path, content: bytes) -> None:
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise BadInput(str(path), f"cannot be written ({error.strerror})", "Name another file.") from error
+
+
+def _show_decision(decision: Decision, *, as_json: bool) -> None:
+    if as_json:
+        _out.print_json(decision.model_dump_json())
+        return
+    _out.print(f"[bold]{escape(decision.headline)}[/]")
+    _out.print(escape(decision.reason))
+    _out.print(f"Policy: {escape(decision.policy)}")
+    for note in decision.breaches:
+        _out.print(f"[red]gave way[/] {escape(note)}")
+    for note in decision.degraded:
+        _out.print(f"[yellow]note[/] {escape(note)}")
+    _out.print(_table(option_rows(decision)))
+    if decision.refusals:
+        _out.print(_table(refusal_rows(decision)))
+    for told in decision.provenance:
+        _out.print(f"[dim]{escape(told.zone)}: {escape(told.source)} ({told.kind})[/]")
+
+
+def _table(rows: list[dict[str, str]]) -> Table:
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(escape(value) for value in row.values()))
+    return table
+
+
+def _show_registration(report: BaseModel, *, as_json: bool) -> None:
+    if as_json:
+        _out.print_json(report.model_dump_json())
+        return
+    _out.print(str(report))

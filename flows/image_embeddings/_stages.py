@@ -1,0 +1,202 @@
+"""The three stages as plain functions: list, embed, publish.
+
+What passes between them is a URI and a few counts. A listing is the one artefact: the embed stage
+hands on a copy in which the images that it could not embed are marked as rejected.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from pydantic import BaseModel, ConfigDict
+
+from flows.image_embeddings._catalogue import Listing, Rejected, resolve_folder, scan
+from flows.image_embeddings._encoder import Encoder
+from flows.image_embeddings._files import local_path, replacing
+from flows.image_embeddings._network import model_file
+from flows.image_embeddings._published import Manifest, publish
+from flows.image_embeddings._store import VectorCache
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+SHARD_IMAGES = 1024
+"""Images after which vectors are kept: what a crash of the embed stage can lose."""
+
+_SHOWN = 20
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Listed(_Frozen):
+    """Result of the list stage.
+
+    Attributes:
+        listing: URI of the listing.
+        folder: The images folder, absolute.
+        images: Files found, rejected ones included.
+        new: Contents to embed.
+        unchanged: Images whose vectors are in the cache.
+        duplicates: Images with the same bytes as another one.
+        rejected: Files left out.
+        examples: The first of those, with reasons.
+    """
+
+    listing: str
+    folder: str
+    images: int
+    new: int
+    unchanged: int
+    duplicates: int
+    rejected: int
+    examples: tuple[Rejected, ...]
+
+
+class Embedded(_Frozen):
+    """Result of the embed stage.
+
+    Attributes:
+        listing: URI of the listing to publish.
+        shards: URIs of the vectors that were added to the cache.
+        embedded: Images embedded now.
+        rejected: Files left out by now, those of the list stage included.
+        examples: The first of those, with reasons.
+        device: ``cpu`` or ``cuda``; empty where there was nothing to embed.
+        cpu_seconds: Processor time that embedding took in this process, over all threads.
+    """
+
+    listing: str
+    shards: tuple[str, ...]
+    embedded: int
+    rejected: int
+    examples: tuple[Rejected, ...]
+    device: str
+    cpu_seconds: float
+
+
+def list_images(images: str, store: str, *, roots: Sequence[Path]) -> Listed:
+    """Light stage: list the images folder and find what is new.
+
+    Args:
+        images: Path or ``file://`` URI of the folder.
+        store: Path or ``file://`` URI of the store.
+        roots: Folders that images may be read from.
+
+    Raises:
+        BadInput: The folder or the store is no good, or the folder holds no usable image.
+        ImportError: The extra ``images`` is not installed.
+    """
+    folder, place = resolve_folder(images, roots), local_path("store", store)
+    model = model_file(place / "models")
+    listing = scan(folder, VectorCache(place).known(model))
+    listing.require_usable()
+    return Listed(
+        listing=_keep(listing, place),
+        folder=listing.folder,
+        images=len(listing.entries),
+        new=len(listing.items),
+        unchanged=listing.unchanged,
+        duplicates=listing.duplicates,
+        rejected=len(listing.rejected),
+        examples=listing.rejected[:_SHOWN],
+    )
+
+
+def embed_images(
+    listing: str,
+    store: str,
+    *,
+    roots: Sequence[Path],
+    threads: int | None = None,
+    batch: int = 16,
+    progress: Callable[[int, int], None] = lambda _done, _total: None,
+) -> Embedded:
+    """Heavy stage: embed what is new. A run after a crash takes up where the last one ended.
+
+    The result is also left at ``result_path(listing)``.
+
+    Args:
+        listing: URI from the list stage.
+        store: Path or ``file://`` URI of the store.
+        roots: Folders that images may be read from.
+        threads: Threads; default: all usable cores.
+        batch: Images that the network takes at a time.
+        progress: Called after each batch with images done and images in all.
+
+    Raises:
+        BadInput: The listing is no listing, its folder is gone, or no image is left to publish.
+        ImportError: The extra ``images`` is not installed.
+    """
+    place = local_path("store", store)
+    found = Listing.read(local_path("listing", listing))
+    folder = resolve_folder(found.folder, roots)
+    model, cache = model_file(place / "models"), VectorCache(place)
+    known = cache.known(model)
+    items = [item for item in found.items if item.sha256 not in known]
+    started = time.process_time()
+    encoder = Encoder(model, threads) if items else None
+    shards: list[str] = []
+    rejected: list[Rejected] = []
+    for start in range(0, len(items), SHARD_IMAGES):
+        assert encoder is not None
+        result = encoder.embed(
+            items[start : start + SHARD_IMAGES],
+            folder,
+            batch,
+            lambda done, _, start=start: progress(start + done, len(items)),  # type: ignore[misc]
+        )
+        rejected.extend(result.rejected)
+        if shard := cache.write_shard(result, model):
+            shards.append(shard.resolve().as_uri())
+    outcome = found.rejecting(rejected)
+    outcome.require_usable()
+    embedded = Embedded(
+        listing=_keep(outcome, place),
+        shards=tuple(shards),
+        embedded=len(items) - len(rejected),
+        rejected=len(outcome.rejected),
+        examples=outcome.rejected[:_SHOWN],
+        device=encoder.device if encoder else "",
+        cpu_seconds=time.process_time() - started,
+    )
+    with replacing(result_path(listing)) as part:
+        part.write_text(embedded.model_dump_json(), encoding="utf-8")
+    return embedded
+
+
+def result_path(listing: str) -> Path:
+    """Return where the embed stage leaves its result for a listing, for whoever dispatched it.
+
+    Args:
+        listing: URI that the embed stage was given.
+    """
+    return local_path("listing", listing).with_suffix(".embedded.json")
+
+
+def publish_images(listing: str, store: str) -> Manifest:
+    """Light stage: publish the images of a listing as the current version.
+
+    Args:
+        listing: URI from the embed stage.
+        store: Path or ``file://`` URI of the store.
+
+    Raises:
+        BadInput: The listing is no listing.
+        StoreError: An image has no vector in the cache.
+    """
+    place = local_path("store", store)
+    found = Listing.read(local_path("listing", listing))
+    return publish(place, found, model_file(place / "models"))
+
+
+def _keep(listing: Listing, store: Path) -> str:
+    # Named by content, so that a stage that runs twice leaves one file.
+    text = "\n".join([listing.folder, *map(repr, listing.entries)])
+    path = store / "listings" / f"{hashlib.sha256(text.encode()).hexdigest()[:16]}.parquet"
+    listing.write(path)
+    return path.resolve().as_uri()

@@ -1,0 +1,135 @@
+"""Image embeddings on Prefect: list what changed, embed it where the grid is clean, publish at once.
+
+Start it from the Prefect UI (deployment ``image-embeddings/entry``), by its schedule, with
+``carbon submit image-embeddings --param images=FOLDER``, or from another service. Vectors and index
+are published under ``CARBON_HOME/store``; ``Published.open`` reads them.
+"""
+
+from __future__ import annotations
+
+import base64
+from pathlib import Path
+from uuid import UUID
+
+from prefect import flow, task
+from prefect.artifacts import (
+    create_image_artifact,
+    create_progress_artifact,
+    create_table_artifact,
+    update_progress_artifact,
+)
+from prefect.logging import get_run_logger
+
+from carbon import CarbonPolicy
+from deployments import Settings, dispatch, gate, guard
+from flows.image_embeddings._catalogue import Rejected
+from flows.image_embeddings._job import JOB
+from flows.image_embeddings._published import Manifest, Published
+from flows.image_embeddings._sheet import contact_sheet
+from flows.image_embeddings._stages import (
+    Embedded,
+    Listed,
+    embed_images,
+    list_images,
+    publish_images,
+    result_path,
+)
+
+
+@flow(name=JOB.name, retries=0)
+async def image_embeddings(
+    images: str = "",
+    policy: CarbonPolicy = JOB.policy,
+    data_class: str = JOB.workload.data_class,
+) -> Manifest:
+    """Embed the product images of a folder and publish vectors and index.
+
+    Args:
+        images: Folder with product images; by default CARBON_HOME/images. It must lie in CARBON_HOME
+            or in one of CARBON_DATA_ROOTS.
+        policy: When and where the heavy stage may run.
+        data_class: Class of the images, e.g. public or personal: where they may be processed.
+    """
+    await gate(JOB.workload, policy, data_class=data_class)
+    settings = Settings.load()
+    listed = list_stage(images or str(settings.home / "images"))
+    listing = listed.listing
+    if listed.new:
+        given = {"listing": listing, "data_class": data_class}
+        await dispatch(JOB, "embed", given, policy, data_class=data_class)
+        listing = Embedded.model_validate_json(result_path(listing).read_bytes()).listing
+    return publish_stage(listing)
+
+
+@flow(name=JOB.execution_flow("embed"))
+async def embed(listing: str, data_class: str = JOB.workload.data_class) -> Embedded:
+    """Embed the new images of a listing. Started by the trigger, not by hand.
+
+    Args:
+        listing: URI of a listing in the store.
+        data_class: Class of the images: where they may be processed.
+    """
+    await guard(JOB.workload, data_class=data_class)
+    return embed_stage(listing)
+
+
+@task(name="list", retries=2, retry_delay_seconds=5)
+def list_stage(images: str) -> Listed:
+    """List the folder and find what is new."""
+    settings = Settings.load()
+    listed = list_images(images, str(settings.store), roots=settings.roots)
+    get_run_logger().info(
+        "%d images: %d new, %d unchanged, %d duplicates, %d rejected",
+        listed.images, listed.new, listed.unchanged, listed.duplicates, listed.rejected,
+    )
+    _report_rejected(listed.examples)
+    return listed
+
+
+@task(name="embed", retries=1, retry_delay_seconds=5)
+def embed_stage(listing: str) -> Embedded:
+    """Embed what is new, with progress."""
+    settings = Settings.load()
+    bar: UUID = create_progress_artifact(0.0, key="embed-progress", description="Images embedded")  # type: ignore[assignment]  # sync here
+
+    def progress(done: int, total: int) -> None:
+        update_progress_artifact(bar, 100.0 * done / total)
+
+    embedded = embed_images(listing, str(settings.store), roots=settings.roots, progress=progress)
+    get_run_logger().info(
+        "%d images embedded on %s in %.1f CPU-seconds, %d rejected",
+        embedded.embedded, embedded.device or "nothing", embedded.cpu_seconds, embedded.rejected,
+    )
+    _report_rejected(embedded.examples)
+    return embedded
+
+
+@task(name="publish", retries=2, retry_delay_seconds=5)
+def publish_stage(listing: str) -> Manifest:
+    """Publish vectors and index atomically, and show what resembles what."""
+    store = Settings.load().store
+    manifest = publish_images(listing, str(store))
+    get_run_logger().info("Version %s is published with %d images", manifest.version, manifest.count)
+    _show_neighbours(store, manifest)
+    return manifest
+
+
+def _report_rejected(rejected: tuple[Rejected, ...]) -> None:
+    if rejected:
+        for row in rejected:
+            get_run_logger().warning("Left out %s: %s", row.path, row.reason)
+        create_table_artifact(
+            [{"image": row.path, "reason": row.reason} for row in rejected],
+            key="rejected-images",
+            description="Images that were left out, and why",
+        )
+
+
+def _show_neighbours(store: Path, manifest: Manifest) -> None:
+    folder = Path(manifest.folder)
+    sheet = contact_sheet(Published.open(store, manifest.version), folder)
+    create_image_artifact(
+        "data:image/png;base64," + base64.b64encode(sheet).decode(),
+        key="image-neighbours",
+        description="Products and their nearest neighbours in this version",
+    )
