@@ -63,7 +63,7 @@ def daily(values: Floats) -> Floats:
 def fit(columns: Floats, target: Floats) -> Floats:
     """Return the least-squares parameters, rounded as they are kept."""
     found = np.linalg.lstsq(columns, target, rcond=None)[0]
-    return np.round(np.asarray(found, np.float64), 2)
+    return np.asarray(np.round(found, 2), np.float64)
 
 
 def outcome(values: Floats, believed: Floats) -> tuple[float, float, float]:

@@ -86,8 +86,13 @@ class Chain:
 
     @classmethod
     def on(
-        cls, fleet: Fleet, outlook: Outlook, stages: Sequence[Stage], pools: Sequence[Pool],
-        *, entry: bool,
+        cls,
+        fleet: Fleet,
+        outlook: Outlook,
+        stages: Sequence[Stage],
+        pools: Sequence[Pool],
+        *,
+        entry: bool,
     ) -> Chain:
         """Lay stages out on pools, one after the other.
 
@@ -113,7 +118,9 @@ class Chain:
         retry = max(window.startup + window.seconds_p95 for window in self.windows)
         return timedelta(seconds=self.windows[-1].end_p95 + retry)
 
-    def starts(self, first: datetime, last: datetime, busy: Iterable[Reservation]) -> NDArray[np.float64]:
+    def starts(
+        self, first: datetime, last: datetime, busy: Iterable[Reservation]
+    ) -> NDArray[np.float64]:
         """Return the starts worth looking at, POSIX seconds, ascending, shape ``(n,)``."""
         low, high = first.timestamp(), last.timestamp()
         found = [np.array([low, high])]
@@ -128,7 +135,9 @@ class Chain:
         for slot in busy:
             for pool, begin, end in self._slots():
                 if pool.name == slot.pool:
-                    found.append(np.array([slot.end.timestamp() - begin, slot.start.timestamp() - end]))
+                    found.append(
+                        np.array([slot.end.timestamp() - begin, slot.start.timestamp() - end])
+                    )
         every = np.unique(np.concatenate(found))
         return every[(every >= low) & (every <= high)]
 
@@ -198,7 +207,9 @@ class Chain:
         network = _network_kwh(window)
         if network and window.pool.region != self.fleet.home:
             # The way is shared: half of the network energy is drawn at each end.
-            grams = grams + network * (there + self._zone_means(self._home_zone, window, starts)) / 2
+            grams = (
+                grams + network * (there + self._zone_means(self._home_zone, window, starts)) / 2
+            )
         return grams
 
     def _stage_usd(self, window: _Window, starts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -207,7 +218,11 @@ class Chain:
         usd = np.full(starts.shape, flat)
         if pool.billed_energy:
             price = self.outlook.price.get(pool.place.zone)
-            rate = 1.0 if price is None or price.currency == "USD" else self.fleet.usd_per.get(price.currency)
+            rate = (
+                1.0
+                if price is None or price.currency == "USD"
+                else self.fleet.usd_per.get(price.currency)
+            )
             if price is None or rate is None:
                 return np.full(starts.shape, np.nan)
             per_mwh = price.means(starts + window.begin, window.seconds) * rate
@@ -216,10 +231,9 @@ class Chain:
 
     def _transfer_usd(self, window: _Window) -> float:
         home, there = self.fleet.home_cpu.place, window.pool.place
-        return (
-            window.stage.data_in_gb * home.transfer_price(there)
-            + window.stage.data_out_gb * there.transfer_price(home)
-        )
+        return window.stage.data_in_gb * home.transfer_price(
+            there
+        ) + window.stage.data_out_gb * there.transfer_price(home)
 
     def _placement(self, window: _Window, start: datetime) -> Placement:
         seconds = np.array([start.timestamp()])

@@ -186,7 +186,9 @@ class Decision(_Frozen):
         when = "now" if self.delay <= timedelta(0) else f"at {self.chosen.start:%a %H:%M} UTC"
         text = f"{self.workload}: run {when} in {main.region} (pool {main.pool})"
         if self.saving_percent is not None and self.chosen.g is not None:
-            text += f", {_change(self.saving_percent)} emissions, {self.chosen.g:.0f} gCO2e expected"
+            text += (
+                f", {_change(self.saving_percent)} emissions, {self.chosen.g:.0f} gCO2e expected"
+            )
         return text + (" (modelled grid)." if self.modelled else ".")
 
     def reservations(self) -> tuple[Reservation, ...]:
@@ -206,4 +208,6 @@ class Decision(_Frozen):
 
 
 def _change(saving_percent: float) -> str:
-    return f"{saving_percent:.0f} % less" if saving_percent >= 0 else f"{-saving_percent:.0f} % more"
+    return (
+        f"{saving_percent:.0f} % less" if saving_percent >= 0 else f"{-saving_percent:.0f} % more"
+    )

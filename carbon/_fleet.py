@@ -116,7 +116,9 @@ class Fleet(BaseModel):
         for name in names:
             if names.count(name) > 1:
                 raise BadInput("pools", f"two pools are named {name!r}", "Rename one of them.")
-        if not any(pool.region == self.home and pool.hardware is Hardware.CPU for pool in self.pools):
+        if not any(
+            pool.region == self.home and pool.hardware is Hardware.CPU for pool in self.pools
+        ):
             raise BadInput(
                 "home",
                 f"the home region {self.home!r} has no CPU pool",
@@ -175,8 +177,11 @@ class Fleet(BaseModel):
         allowed: frozenset[str] | None = None
         for data_class in data_classes:
             if data_class not in self.residency:
-                raise BadInput("data_class", f"{data_class!r} has no residency rule",
-                               suggest(data_class, self.residency))
+                raise BadInput(
+                    "data_class",
+                    f"{data_class!r} has no residency rule",
+                    suggest(data_class, self.residency),
+                )
             rule = frozenset(self.residency[data_class])
             if ANYWHERE not in rule:
                 allowed = rule if allowed is None else allowed & rule

@@ -30,6 +30,8 @@ def look(
     home_zone: str,
     start: datetime,
     end: datetime,
+    *,
+    priced: Collection[str] | None = None,
 ) -> Outlook:
     """Ask the sources, best first, and return what is believed about the zones.
 
@@ -39,6 +41,7 @@ def look(
         home_zone: The zone whose source decides which numbers may be compared.
         start: Start of the window, aware.
         end: End of the window, aware, later than the start.
+        priced: Zones whose electricity price matters; by default all.
 
     Returns:
         The outlook; without any intensity where no source covers the home zone.
@@ -68,7 +71,9 @@ def look(
         if home.kind is Kind.MODELLED:
             asked.notes.append(f"all intensities are modelled, not a forecast: {home.source}")
 
-    prices = {zone: asked.price(zone) for zone in (home_zone, *others)}
+    asked.notes += _short(intensity, end)
+    wanted = [zone for zone in (home_zone, *others) if priced is None or zone in priced]
+    prices = {zone: asked.price(zone) for zone in wanted}
     price = {zone: series for zone, series in prices.items() if series is not None}
     modelled = sorted(zone for zone, series in price.items() if series.kind is Kind.MODELLED)
     if modelled:
@@ -119,12 +124,12 @@ class _Asked:
     def _ask(
         self, asked: _Source, method: Callable[[str, datetime, datetime], _Any], zone: str
     ) -> _Any | str:
-        """Return a series of this zone over the window, or why this source has none."""
+        """Return a series of this zone that holds the start, or why this source has none."""
         name = asked.source.name
         if asked.broken:
             return f"{name} is broken"
         try:
-            return _checked(method(zone, self.start, self.end), zone, self.start, self.end)
+            return _checked(method(zone, self.start, self.end), zone, self.start)
         except (NoSignal, UnknownZone) as error:
             reason = _line(error)
             return reason if reason.startswith(name) else f"{name} has nothing for {zone}: {reason}"
@@ -135,15 +140,28 @@ class _Asked:
         return f"{name} is broken"
 
 
-def _checked(series: _Any, zone: str, start: datetime, end: datetime) -> _Any:
-    # Providers were seen to send another country's numbers, or half the horizon, without an error.
+def _checked(series: _Any, zone: str, start: datetime) -> _Any:
+    # Providers were seen to send another country's numbers without an error.
     if series.zone != zone:
         raise ValueError(f"sent zone {series.zone!r} when asked for {zone!r}")
-    if not series.covers(start, end):
+    if not series.start <= start < series.end:
         raise NoSignal(
             f"only from {series.start:%Y-%m-%d %H:%M} to {series.end:%Y-%m-%d %H:%M} UTC"
         )
     return series
+
+
+def _short(intensity: dict[str, IntensitySeries], end: datetime) -> list[str]:
+    """Say which zones are not known until the end of the window, by where they end."""
+    ends: dict[datetime, list[str]] = {}
+    for zone, series in intensity.items():
+        if series.end < end:
+            ends.setdefault(series.end, []).append(zone)
+    return [
+        f"the outlook for {', '.join(sorted(zones))} ends at {last:%Y-%m-%d %H:%M} UTC: later starts are "
+        "not considered there"
+        for last, zones in sorted(ends.items())
+    ]
 
 
 def _family(series: IntensitySeries) -> str:

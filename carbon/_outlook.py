@@ -23,18 +23,21 @@ class SignalSource(Protocol):
         ...
 
     def intensity(self, zone: str, start: datetime, end: datetime) -> IntensitySeries:
-        """Return the intensity of a zone over at least the given window.
+        """Return the intensity of a zone from the start of a window for as long as it is known.
+
+        The series covers the start. It may end before the window does (a forecast has a horizon) and
+        may begin earlier or end later.
 
         Raises:
-            NoSignal: The source has no usable numbers for this zone and window.
+            NoSignal: The source has no usable number for this zone at the start.
         """
         ...
 
     def price(self, zone: str, start: datetime, end: datetime) -> PriceSeries:
-        """Return the electricity price of a zone over at least the given window.
+        """Return the electricity price of a zone, as :meth:`intensity` does.
 
         Raises:
-            NoSignal: The source has no usable numbers for this zone and window.
+            NoSignal: The source has no usable price for this zone at the start.
         """
         ...
 

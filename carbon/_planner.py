@@ -82,7 +82,9 @@ class _Candidates:
     cheap: NDArray[np.bool_]
     clean: NDArray[np.bool_]
 
-    def best(self, values: NDArray[np.float64], mask: NDArray[np.bool_]) -> tuple[float, float] | None:
+    def best(
+        self, values: NDArray[np.float64], mask: NDArray[np.bool_]
+    ) -> tuple[float, float] | None:
         """Return the least value under the mask and its earliest start."""
         if not mask.any():
             return None
@@ -115,9 +117,12 @@ class _Planning:
         homes = [request.fleet.home_pool(stage) for stage in request.workload.stages]
         self.home = request.chain(homes)
         self.fallback = request.chain(
-            [home if home in pools else _fastest(stage, pools)
-             for stage, home, pools in zip(
-                 request.workload.stages, homes, self.permitted, strict=True)]
+            [
+                home if home in pools else _fastest(stage, pools)
+                for stage, home, pools in zip(
+                    request.workload.stages, homes, self.permitted, strict=True
+                )
+            ]
         )
         now = np.array([request.now.timestamp()])
         self.cost_limit = self._cost_limit(float(self.home.cost(now)[0]))
@@ -133,8 +138,11 @@ class _Planning:
             return self._at_once(
                 Rule.DEADLINE, "The deadline leaves no slack, so the run starts at once at home."
             )
-        sets = [found for pools in itertools.product(*self.permitted)
-                if (found := self._evaluate(request.chain(pools))) is not None]
+        sets = [
+            found
+            for pools in itertools.product(*self.permitted)
+            if (found := self._evaluate(request.chain(pools))) is not None
+        ]
         if not sets:
             return self._at_once(
                 Rule.SIGNAL, "The grid is not known well enough, so the run starts at once at home."
@@ -146,11 +154,17 @@ class _Planning:
     def _permitted(self, stage: Stage) -> list[Pool]:
         """Return the pools that may run the stage, noting why the others may not."""
         fleet, policy = self.request.fleet, self.request.policy
-        pools = [pool for pool in fleet.pools if pool.can_run(stage)] if stage.heavy else [fleet.home_cpu]
+        pools = (
+            [pool for pool in fleet.pools if pool.can_run(stage)]
+            if stage.heavy
+            else [fleet.home_cpu]
+        )
         fitting = [pool for pool in pools if fleet.permits(pool, *self.request.data_classes)]
         for pool in pools:
             if pool not in fitting:
-                self._refuse(pool, Rule.RESIDENCY, residency_text(fleet, pool, *self.request.data_classes))
+                self._refuse(
+                    pool, Rule.RESIDENCY, residency_text(fleet, pool, *self.request.data_classes)
+                )
         if stage.heavy and policy.only_regions:
             for pool in fitting:
                 if pool.region not in policy.only_regions:
@@ -200,7 +214,9 @@ class _Planning:
         if latest < request.now:
             for pool in heavy:
                 needed = f"{chain.needed.total_seconds() / 3600:.1f} h"
-                self._refuse(pool, Rule.DEADLINE, f"needs {needed} with one retry, more than is left")
+                self._refuse(
+                    pool, Rule.DEADLINE, f"needs {needed} with one retry, more than is left"
+                )
             return None
         last = latest if request.may_wait else request.now
         starts = chain.starts(request.now, last, request.busy)
@@ -234,20 +250,31 @@ class _Planning:
             found = [
                 (*best, index)
                 for index, one in enumerate(sets)
-                if (best := one.best(
-                    one.usd if by_cost else one.grams,
-                    one.free & (one.clean if clean else one.known) & (one.cheap if cheap else one.known),
-                ))
+                if (
+                    best := one.best(
+                        one.usd if by_cost else one.grams,
+                        one.free
+                        & (one.clean if clean else one.known)
+                        & (one.cheap if cheap else one.known),
+                    )
+                )
             ]
             if found:
                 least, start, index = min(found)
                 return self._decided(sets, sets[index], start, least, by_cost=by_cost)
         return self._at_once(
-            Rule.CAPACITY, "No pool has a free slot before the latest safe start, so it queues at home now."
+            Rule.CAPACITY,
+            "No pool has a free slot before the latest safe start, so it queues at home now.",
         )
 
     def _decided(
-        self, sets: list[_Candidates], chosen: _Candidates, start: float, least: float, *, by_cost: bool
+        self,
+        sets: list[_Candidates],
+        chosen: _Candidates,
+        start: float,
+        least: float,
+        *,
+        by_cost: bool,
     ) -> Decision:
         option = chosen.chain.option(moment(start), self.request.deadline)
         if self._not_worth_it(option):
@@ -275,7 +302,11 @@ class _Planning:
                 best = one.best(one.usd if by_cost else one.grams, one.free & one.cheap & one.clean)
                 if best:
                     ranked.append((*best, index))
-        usable = {pool.name for one in (chosen, *(sets[row[2]] for row in ranked)) for pool in one.chain.pools}
+        usable = {
+            pool.name
+            for one in (chosen, *(sets[row[2]] for row in ranked))
+            for pool in one.chain.pools
+        }
         for one in sets:
             for pool in one.chain.pools:
                 if pool.name not in usable:
@@ -296,7 +327,9 @@ class _Planning:
             f"at best {least:.0f} gCO2e/kWh, the maximum is {self.request.policy.max_g_per_kwh or 0:g}"
         )
 
-    def _binding(self, sets: list[_Candidates], option: Option, least: float, *, by_cost: bool) -> Rule:
+    def _binding(
+        self, sets: list[_Candidates], option: Option, least: float, *, by_cost: bool
+    ) -> Rule:
         """Return the limit that stands between the choice and the best placement without limits."""
         for one in sets:
             values = one.usd if by_cost else one.grams
@@ -311,7 +344,9 @@ class _Planning:
         return Rule.DEADLINE if last and self.request.may_wait else Rule.GRID
 
     def _at_once(self, rule: Rule, reason: str) -> Decision:
-        return self._decision(self.fallback.option(self.request.now, self.request.deadline), rule, reason)
+        return self._decision(
+            self.fallback.option(self.request.now, self.request.deadline), rule, reason
+        )
 
     def _decision(
         self, option: Option, rule: Rule, reason: str, alternatives: Sequence[Option] = ()
@@ -346,7 +381,9 @@ class _Planning:
             yield f"intensity: {option.g_per_kwh:.0f} gCO2e/kWh expected, the maximum is {ceiling:g}"
         if option.usd > self.cost_limit:
             yield f"cost: {option.usd:.2f} USD expected, the limit is {self.cost_limit:.2f} USD"
-        chain = request.chain([request.fleet.pool(placement.pool) for placement in option.placements])
+        chain = request.chain(
+            [request.fleet.pool(placement.pool) for placement in option.placements]
+        )
         if not chain.free(np.array([option.start.timestamp()]), request.busy)[0]:
             yield "capacity: no slot is free at that time, so the run queues in its pool"
 
@@ -357,8 +394,14 @@ def _fastest(stage: Stage, pools: Sequence[Pool]) -> Pool:
 
 def _reason(rule: Rule, option: Option, home_grams: float) -> str:
     main = option.main
-    there = f"{main.g_per_kwh:.0f} gCO2e/kWh in {main.zone}" if main.g_per_kwh is not None else main.zone
-    compared = f"; at home now the whole run would emit {home_grams:.0f} gCO2e" if home_grams > 0 else ""
+    there = (
+        f"{main.g_per_kwh:.0f} gCO2e/kWh in {main.zone}"
+        if main.g_per_kwh is not None
+        else main.zone
+    )
+    compared = (
+        f"; at home now the whole run would emit {home_grams:.0f} gCO2e" if home_grams > 0 else ""
+    )
     return {
         Rule.GRID: f"The best start and place within all limits: {there}{compared}.",
         Rule.DEADLINE: f"The best start is the latest that is still safe: {there}{compared}.",

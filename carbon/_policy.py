@@ -101,7 +101,9 @@ class CarbonPolicy(BaseModel):
         local = release.astimezone(zone)
         # Two days: on the day that summer time begins, today's wall time may not exist or be over.
         for days in range(3):
-            moment = datetime.combine(local.date() + timedelta(days=days), wall, zone).astimezone(UTC)
+            moment = datetime.combine(local.date() + timedelta(days=days), wall, zone).astimezone(
+                UTC
+            )
             if moment > release:
                 return moment
         raise AssertionError("a wall-clock time comes once a day")
@@ -126,7 +128,9 @@ class CarbonPolicy(BaseModel):
             f"{self.cost_tolerance_percent:g} % of running at once at home"
         )
         ceiling = (
-            f"keep the grid at or below {self.max_g_per_kwh:g} gCO2e/kWh" if self.max_g_per_kwh else ""
+            f"keep the grid at or below {self.max_g_per_kwh:g} gCO2e/kWh"
+            if self.max_g_per_kwh
+            else ""
         )
         return _sentence(lead, end, cost, ceiling, where, worth)
 

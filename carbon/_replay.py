@@ -87,7 +87,7 @@ class ReplaySource:
         """Return the intensity of a zone over the intervals that touch the window.
 
         Raises:
-            NoSignal: The file does not hold the zone, or not the whole window.
+            NoSignal: The file does not hold the zone, or not at the start of the window.
         """
         known = _known(self.name, "zone", zone, self._intensity)
         cut = self._file.cut(zone, self._intensity[known], start, end)
@@ -106,7 +106,7 @@ class ReplaySource:
         """Return the electricity price of a zone over the intervals that touch the window.
 
         Raises:
-            NoSignal: The file has no price of the zone, or not for the whole window.
+            NoSignal: The file has no price of the zone, or not at the start of the window.
         """
         priced = self._price[_known(self._price_file.name, "price of zone", zone, self._price)]
         cut = self._price_file.cut(zone, priced.stretches, start, end)
@@ -144,10 +144,10 @@ class _File:
     def cut(
         self, zone: str, stretches: Sequence[Stretch], start: datetime, end: datetime
     ) -> Stretch:
-        """Return the part of the one stretch that covers the window, shifted."""
+        """Return the part of the window that the stretch around its start has, shifted."""
         start, end = (moment - self.shift for moment in require_window(start, end))
         for stretch in stretches:
-            if stretch.starts[0] <= start and end <= stretch.end:
+            if stretch.starts[0] <= start < stretch.end:
                 first = bisect_right(stretch.starts, start) - 1
                 stop = bisect_left(stretch.starts, end)
                 edge = stretch.starts[stop] if stop < len(stretch.starts) else stretch.end

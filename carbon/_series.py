@@ -87,7 +87,9 @@ class _Series:
     def __post_init__(self) -> None:
         where = f"{type(self).__name__}({self.zone})"
         if not self.starts or len(self.starts) != len(self.values):
-            raise BadInput(where, "needs one value for each interval", "Give equal, non-zero counts.")
+            raise BadInput(
+                where, "needs one value for each interval", "Give equal, non-zero counts."
+            )
         starts = tuple(require_utc(f"{where}.starts", moment) for moment in self.starts)
         end = require_utc(f"{where}.end", self.end)
         edges = np.array([moment.timestamp() for moment in (*starts, end)], dtype=np.float64)

@@ -77,7 +77,7 @@ class StaticSource:
         """Return the whole series of a zone.
 
         Raises:
-            NoSignal: There is none, or it does not cover the window.
+            NoSignal: There is none, or it does not hold the start of the window.
         """
         return _covering(self._name, self._intensity, zone, start, end)
 
@@ -85,7 +85,7 @@ class StaticSource:
         """Return the whole price series of a zone.
 
         Raises:
-            NoSignal: There is none, or it does not cover the window.
+            NoSignal: There is none, or it does not hold the start of the window.
         """
         return _covering(self._name, self._price, zone, start, end)
 
@@ -97,7 +97,7 @@ def _covering(
     series = held.get(zone)
     if series is None:
         raise NoSignal(f"{name} has no zone {zone!r}. {suggest(zone, held)}")
-    if not series.covers(start, end):
+    if not series.start <= start < series.end:
         raise NoSignal(f"{name} has zone {zone} only from {series.start} to {series.end}.")
     return series
 

@@ -42,7 +42,9 @@ async def publish_decision(verdict: Verdict, settings: Settings, *, run_name: st
         )
         if decision.refusals:
             await acreate_table_artifact(
-                refusal_rows(decision), key=f"refusals-{name}", description="Pools not used, and why"
+                refusal_rows(decision),
+                key=f"refusals-{name}",
+                description="Pools not used, and why",
             )
         picture = await asyncio.to_thread(decision_picture, decision, verdict.outlook)
         await asyncio.to_thread(_keep, picture, settings.pictures, run_name, decision)

@@ -64,12 +64,12 @@ async def dispatch(
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         raise RuntimeError("dispatch() works inside a flow run; call it from an entry flow")
-    order = _Order(
-        job, stage, dict(parameters), policy, data_class, trigger, context.flow_run.id
-    )
+    order = _Order(job, stage, dict(parameters), policy, data_class, trigger, context.flow_run.id)
     async with get_client() as client:
         child = await order.existing(client) or await order.start(client)
-        get_run_logger().info("Stage %r runs as %r in pool %r", stage, child.name, child.work_pool_name)
+        get_run_logger().info(
+            "Stage %r runs as %r in pool %r", stage, child.name, child.work_pool_name
+        )
         return await _finished(client, child, stage)
 
 

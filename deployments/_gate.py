@@ -133,9 +133,7 @@ class _Passage:
 
     async def decide(self, client: PrefectClient) -> tuple[Verdict, bool]:
         """Return the decision, and whether the run waits for it."""
-        busy = await taken(
-            client, self.trigger.clock.now(), but=self.run.id if self.run else None
-        )
+        busy = await taken(client, self.trigger.clock.now(), but=self.run.id if self.run else None)
         verdict = self._plan(busy, may_wait=self._may_wait())
         if not self._worth_waiting(verdict.decision):
             return verdict, False

@@ -113,10 +113,14 @@ def waiting_state(decision: Decision, clock: Clock) -> State[None]:
         f"{decision.chosen.latest_safe_start:%a %H:%M} UTC at the latest, whatever the grid does. "
         "To start it now, reschedule it to now in the UI."
     )
-    return Scheduled(scheduled_time=clock.wall(decision.chosen.start), name=AWAITING, message=message)
+    return Scheduled(
+        scheduled_time=clock.wall(decision.chosen.start), name=AWAITING, message=message
+    )
 
 
-async def taken(client: PrefectClient, now: datetime, *, but: UUID | None = None) -> tuple[Reservation, ...]:
+async def taken(
+    client: PrefectClient, now: datetime, *, but: UUID | None = None
+) -> tuple[Reservation, ...]:
     """Return the pool slots that live runs hold or will hold, except one run's own.
 
     Args:

@@ -98,7 +98,9 @@ def jobs() -> dict[str, Job]:
         loaded = point.load()
         if not isinstance(loaded, Job):
             raise BadInput(
-                f"entry point {point.name}", f"{point.value} is no Job", "Point it at a deployments.Job."
+                f"entry point {point.name}",
+                f"{point.value} is no Job",
+                "Point it at a deployments.Job.",
             )
         found[loaded.name] = loaded
     return dict(sorted(found.items()))

@@ -32,6 +32,7 @@ def decision_picture(decision: Decision, outlook: Outlook) -> bytes:
         layers.insert(1, lines)
     chart = (
         alt.layer(*layers)
+        .resolve_scale(color="independent")
         .properties(
             width=_WIDTH,
             height=_HEIGHT,
@@ -59,7 +60,11 @@ def _lines(decision: Decision, outlook: Outlook) -> Any:  # noqa: ANN401  altair
         while moment < min(last, series.end):
             step = min(_STEP, series.end - moment)
             rows.append(
-                {"time": _plain(moment), "g": series.mean(moment, moment + step), "zone": _zone_label(decision, zone)}
+                {
+                    "time": _plain(moment),
+                    "g": series.mean(moment, moment + step),
+                    "zone": _zone_label(decision, zone),
+                }
             )
             moment += _STEP
     if not rows:
@@ -93,7 +98,6 @@ def _bands(decision: Decision) -> Any:  # noqa: ANN401  as above
                 scale=alt.Scale(domain=["chosen", "baseline"], range=[_CHOSEN, _BASELINE]),
             ),
         )
-        .resolve_scale(color="independent")
     )
 
 
@@ -126,7 +130,12 @@ def _zone_label(decision: Decision, zone: str) -> str:
 
 
 def _notes(decision: Decision) -> list[str]:
-    return [decision.reason, *decision.breaches, *decision.degraded, *filter(None, [decision.clock])]
+    return [
+        decision.reason,
+        *decision.breaches,
+        *decision.degraded,
+        *filter(None, [decision.clock]),
+    ]
 
 
 def _plain(moment: datetime) -> datetime:

@@ -50,7 +50,9 @@ def render(fleet: Fleet, jobs: Iterable[Job]) -> str:
         deployments.append(_entry(job, fleet))
         for stage in job.workload.stages:
             if stage.heavy:
-                deployments += [_execution(job, stage, pool) for pool in execution_pools(fleet, job, stage)]
+                deployments += [
+                    _execution(job, stage, pool) for pool in execution_pools(fleet, job, stage)
+                ]
     document = {
         "name": "carbon-aware-flows",
         "build": None,
@@ -58,7 +60,9 @@ def render(fleet: Fleet, jobs: Iterable[Job]) -> str:
         "pull": [],
         "deployments": deployments,
     }
-    body: str = yaml.dump(document, Dumper=_Indented, sort_keys=False, width=100, allow_unicode=True)
+    body: str = yaml.dump(
+        document, Dumper=_Indented, sort_keys=False, width=100, allow_unicode=True
+    )
     return f"{_HEADER}\n{body}"
 
 

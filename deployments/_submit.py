@@ -89,7 +89,9 @@ async def submit(
     try:
         async with get_client() as client, planning(get_logger("carbon.submit")):
             deployment = await _deployment(client, job)
-            return await _create(client, deployment, job, given, policy, deadline, data_class, key, trigger)
+            return await _create(
+                client, deployment, job, given, policy, deadline, data_class, key, trigger
+            )
     except httpx.TransportError as error:
         raise PrefectUnavailable(
             f"The Prefect API did not answer ({type(error).__name__}). Check PREFECT_API_URL and the server."
@@ -142,5 +144,7 @@ def _refused(error: PrefectHTTPStatusError) -> BadInput | PrefectUnavailable:
     status = error.response.status_code
     if status in {httpx.codes.CONFLICT, httpx.codes.UNPROCESSABLE_ENTITY}:
         detail = error.response.json().get("detail", "")
-        return BadInput("parameters", f"the deployment refuses them: {detail}", "Correct the parameters.")
+        return BadInput(
+            "parameters", f"the deployment refuses them: {detail}", "Correct the parameters."
+        )
     return PrefectUnavailable(f"The Prefect API answered {status}. Try again, or look at its log.")

@@ -22,8 +22,6 @@ from carbon import (
 from deployments._settings import Settings
 from work_pools import load_fleet
 
-_PICTURE_BEFORE = timedelta(hours=1)
-
 
 @dataclass(frozen=True)
 class Verdict:
@@ -89,7 +87,8 @@ class Trigger:
         now = self.clock.now()
         end = max(deadline, now) + timedelta(hours=1)
         home = self.fleet.home_cpu.place.zone
-        outlook = look(self.sources, self.zones, home, now, end)
+        priced = {pool.place.zone for pool in self.fleet.pools if pool.billed_energy}
+        outlook = look(self.sources, self.zones, home, now, end, priced=priced)
         request = Request(
             workload=workload,
             policy=policy,

@@ -109,9 +109,7 @@ def submit(
     from deployments._submit import submit as submit_run
 
     job = find_job(name)
-    made = _run(
-        submit_run(job, _parameters(param), policy=policy, data_class=data_class, key=key)
-    )
+    made = _run(submit_run(job, _parameters(param), policy=policy, data_class=data_class, key=key))
     if json:
         _out.print_json(made.model_dump_json())
         return
@@ -189,10 +187,14 @@ def check_deployments(path: Path = Path("prefect.yaml")) -> None:
     try:
         document = yaml.safe_load(text)
     except yaml.YAMLError as error:
-        raise BadInput(str(path), f"is no YAML ({error})", "Run `carbon deployments render`.") from error
+        raise BadInput(
+            str(path), f"is no YAML ({error})", "Run `carbon deployments render`."
+        ) from error
     check_rendered(load_fleet(Settings.load().fleet), jobs(), document or {})
     if text != _rendered():
-        raise BadInput(str(path), "differs from the fleet file and jobs", "Run `carbon deployments render`.")
+        raise BadInput(
+            str(path), "differs from the fleet file and jobs", "Run `carbon deployments render`."
+        )
     _out.print(f"{escape(str(path))} is what the fleet file and the jobs say.")
 
 
@@ -208,8 +210,15 @@ def show_regions(*, json: Json = False) -> None:
     for name, row in sorted(catalogue.items()):
         mark = " (modelled)" if row.pue.modelled else ""
         source = f"{row.pue.source.title}, {row.pue.source.as_of}"
-        table.add_row(name, row.place, row.zone, row.jurisdiction, f"{row.pue.value:.2f}{mark}",
-                      f"{row.relative_price.value:.2f}", source)
+        table.add_row(
+            name,
+            row.place,
+            row.zone,
+            row.jurisdiction,
+            f"{row.pue.value:.2f}{mark}",
+            f"{row.relative_price.value:.2f}",
+            source,
+        )
     _out.print(table)
 
 
@@ -255,7 +264,9 @@ def _parameters(given: Sequence[str]) -> dict[str, Any]:
     for text in given:
         name, separator, value = text.partition("=")
         if not separator or not name:
-            raise BadInput("--param", f"{text!r} is not NAME=VALUE", "Write e.g. --param images=/data/img.")
+            raise BadInput(
+                "--param", f"{text!r} is not NAME=VALUE", "Write e.g. --param images=/data/img."
+            )
         try:
             parameters[name] = json.loads(value)
         except ValueError:
@@ -267,7 +278,9 @@ def _write(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)
     except OSError as error:
-        raise BadInput(str(path), f"cannot be written ({error.strerror})", "Name another file.") from error
+        raise BadInput(
+            str(path), f"cannot be written ({error.strerror})", "Name another file."
+        ) from error
 
 
 def _show_decision(decision: Decision, *, as_json: bool) -> None:

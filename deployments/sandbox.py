@@ -89,11 +89,16 @@ class Sandbox:
         """Run ``prefect ARGS`` against this server; see :meth:`command`."""
         return self.command("prefect", *args, cwd=cwd, timeout=timeout)
 
-    def worker(self, pool: str) -> subprocess.Popen[bytes]:
-        """Start a worker on a pool; it ends with the sandbox, or earlier with :func:`stop`."""
+    def worker(self, pool: str, env: Mapping[str, str] | None = None) -> subprocess.Popen[bytes]:
+        """Start a worker on a pool; it ends with the sandbox, or earlier with :func:`stop`.
+
+        Args:
+            pool: Name of the work pool.
+            env: Further environment variables of the worker and of its runs.
+        """
         process = _spawn(
             ["prefect", "worker", "start", "--pool", pool, "--install-policy", "never"],
-            env=self.env,
+            env={**self.env, **(env or {})},
             log=self.home / f"worker-{pool}.log",
         )
         self._running.append(process)
@@ -136,7 +141,11 @@ def sandbox(
     folder.mkdir(parents=True, exist_ok=True)
     port = _free_port()
     api_url = f"http://127.0.0.1:{port}/api"
-    inherited = {name: value for name, value in os.environ.items() if not name.startswith("PREFECT_")}
+    inherited = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("PREFECT_", "CARBON_"))
+    }
     own = {
         "PREFECT_HOME": str(folder),
         "PREFECT_PROFILES_PATH": str(folder / "profiles.toml"),
@@ -178,9 +187,7 @@ def _family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _spawn(
-    module: list[str], *, env: Mapping[str, str], log: Path
-) -> subprocess.Popen[bytes]:
+def _spawn(module: list[str], *, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
     """Start ``python -m MODULE`` in its own session, its output in a log file.
 
     In its own session it does not get the terminal's Ctrl-C; we stop it in order. An ignored SIGINT
@@ -218,12 +225,16 @@ def _wait_until_healthy(
     deadline = time.monotonic() + _STARTUP_SECONDS
     while time.monotonic() < deadline:
         if process.poll() is not None:
-            raise Unavailable(f"The Prefect server ended with code {process.returncode}:\n{_tail(log)}")
+            raise Unavailable(
+                f"The Prefect server ended with code {process.returncode}:\n{_tail(log)}"
+            )
         if _answers(f"{api_url}/health"):
             return
         wait()
         time.sleep(0.25)
-    raise Unavailable(f"The Prefect server was not healthy after {_STARTUP_SECONDS} s:\n{_tail(log)}")
+    raise Unavailable(
+        f"The Prefect server was not healthy after {_STARTUP_SECONDS} s:\n{_tail(log)}"
+    )
 
 
 def _answers(url: str) -> bool:

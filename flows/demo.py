@@ -2,17 +2,17 @@
 
 ``make demo`` starts it. It draws a small shop, or takes your pictures (``make demo IMAGES=folder``).
 Everything lies under ``.carbon/demo`` and ends with it, also on Ctrl-C; ``--keep`` leaves the server
-up until you press Ctrl-C, so that you can look around in the Prefect UI.
+up until Ctrl-C, so that you can look around in the Prefect UI.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import shutil
+import signal
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -21,27 +21,40 @@ from typing import Annotated, Final
 from uuid import UUID
 
 from cyclopts import App, Parameter
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from rich.console import Console
 from rich.markup import escape
 
-from carbon import BadInput, CarbonAwareError, CarbonPolicy, ResidencyError, Strategy
+from carbon import BadInput, CarbonAwareError, CarbonPolicy, ResidencyError, Strategy, Unavailable
 from deployments import Settings, Submission, Trigger, submit
 from deployments.sandbox import Sandbox, sandbox
 from flows.image_embeddings import JOB, Published
-from flows.image_embeddings.stages import resolve_folder
 from flows.sample_shop import draw_catalogue
-from work_pools import load_fleet
+from work_pools import load_fleet, register
 
 _PROJECT: Final = Path(__file__).parents[1]
 _SPEED: Final = 600
+"""Grid seconds per second of life: a day passes in 144 s."""
+
 _GRID_START: Final = datetime(2026, 6, 15, 7, 0, tzinfo=UTC)
-_PATIENCE_SECONDS: Final = 180
+"""A morning in June: the sun is on its way."""
+
+_PATIENCE: Final = 200
+"""Seconds after which the demo gives up on its runs."""
+
 _MARK: Final = ".carbon-demo"
 
 _out = Console(highlight=False)
-_app = App(name="demo", help=__doc__)
+_app = App(name="python -m flows.demo", help=__doc__)
+
+
+@dataclass(frozen=True)
+class _Shop:
+    """The pictures of the demo: what the scheduled run embeds, and what the urgent one does."""
+
+    catalogue: Path
+    urgent: Path
 
 
 @_app.default
@@ -53,28 +66,253 @@ def demo(
 ) -> None:
     """Place four runs in time and region, and carry them out with real Prefect workers."""
     began = time.monotonic()
-    home = folder.absolute()
-    pictures = _own_pictures(images)
-    _fresh(home)
-    shop = _shop(home, pictures)
+    if images is not None and not images.is_dir():
+        raise BadInput(
+            "IMAGES", f"there is no folder {str(images)!r}", "Name a folder with pictures."
+        )
+    home = _fresh(folder.absolute())
     _say(
-        "[bold]Carbon-aware flows, demo.[/] Prefect server, workers and the embedding model are real. The "
-        "grid is a modelled typical day of June, replayed: [bold]1 s is 10 min[/]. Regions and GPU "
-        "pools are played by processes on this machine."
+        "[bold]Carbon-aware flows: the demo[/]\n"
+        "Real: the Prefect server, its workers, the embedding model. Modelled: the grid, a typical day in "
+        f"June. [bold]Time runs {_SPEED} times faster than life: 1 s is 10 min of grid time[/], and so "
+        "starting a process looks as if it took an hour. The regions and their GPUs are played by "
+        "processes on this machine."
     )
-    settings = Settings(
-        home=home,
-        data_roots=tuple({path.resolve() for path in shop}),
-        clock=f"{_GRID_START.isoformat()},{datetime.now(UTC).isoformat()},{_SPEED}",
-    )
-    with _step("Starting a Prefect server of its own"), _environment(settings):
-        pass
-    with _environment(settings) as env, _server(home, env) as box, box.connected():
-        _deploy(box)
-        asyncio.run(_story(Trigger.from_settings(settings), shop, home))
-        _say(f"\nDone after {time.monotonic() - began:.0f} s. Pictures of the decisions: {home / 'decisions'}")
+    with _step("Drawing the sample shop"):
+        shop = _make_shop(home, images)
+    with _server(home) as box, box.connected():
+        with _step("Registering work pools and deployments (prefect deploy --all)"):
+            asyncio.run(_register())
+            box.prefect("deploy", "--all", cwd=_PROJECT)
+        settings = _start_workers(box, home, shop)
+        asyncio.run(_story(Trigger.from_settings(settings), shop))
+        _show_results(settings)
+        _say(f"Took {time.monotonic() - began:.0f} s.")
         if keep:
-            _say(f"The Prefect UI is at [bold]{box.ui_url}[/] until you press Ctrl-C.")
+            _say(
+                f"The Prefect UI: [bold]{box.ui_url}[/] (flow runs, their graphs and artifacts). Ctrl-C ends it."
+            )
             while True:
                 time.sleep(1)
-        _say("To look around in the Prefect UI: make demo ARGS=--keep")
+    _say("To look around in the Prefect UI: make demo ARGS=--keep")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the demo; a fault ends in one line, and nothing is left running."""
+    # A process that was started in the background ignores Ctrl-C; ours must not.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    signal.signal(signal.SIGTERM, _end)
+    try:
+        _app(arguments)
+    except CarbonAwareError as error:
+        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}")
+        sys.exit(2)
+    except KeyboardInterrupt:
+        _say("Stopped. No process is left behind.")
+        sys.exit(130)
+
+
+def _end(_signal: int, _frame: object) -> None:
+    raise KeyboardInterrupt
+
+
+def _fresh(home: Path) -> Path:
+    """Return an empty folder; only a folder that an earlier demo made is emptied."""
+    if home.exists() and any(home.iterdir()):
+        if not (home / _MARK).exists():
+            raise BadInput(
+                "--folder", f"{str(home)!r} is not empty and not a demo's", "Name another."
+            )
+        shutil.rmtree(home)
+    home.mkdir(parents=True, exist_ok=True)
+    (home / _MARK).touch()
+    return home
+
+
+def _make_shop(home: Path, images: Path | None) -> _Shop:
+    urgent = home / "images" / "urgent"
+    draw_catalogue(urgent, count=12, seed=2)
+    if images is not None:
+        return _Shop(images.absolute(), urgent)
+    catalogue = home / "images" / "catalogue"
+    draw_catalogue(catalogue, count=60, seed=1)
+    return _Shop(catalogue, urgent)
+
+
+@contextmanager
+def _server(home: Path) -> Iterator[Sandbox]:
+    step = _step("Starting a Prefect server of its own (up to a minute)")
+    step.__enter__()
+    with sandbox(home / "prefect") as box:
+        step.__exit__(None, None, None)
+        try:
+            yield box
+        finally:
+            _say("[dim]Stopping workers and server ...[/]")
+
+
+async def _register() -> None:
+    async with get_client() as client:
+        await register(load_fleet(), client)
+
+
+def _start_workers(box: Sandbox, home: Path, shop: _Shop) -> Settings:
+    """Start one worker per pool; from here on grid time runs."""
+    settings = Settings(
+        home=home,
+        data_roots=(shop.catalogue,),
+        clock=f"{_GRID_START.isoformat()},{datetime.now(UTC).isoformat()},{_SPEED}",
+    )
+    env = {
+        "CARBON_HOME": str(settings.home),
+        "CARBON_DATA_ROOTS": str(shop.catalogue),
+        "CARBON_CLOCK": settings.clock,
+    }
+    fleet = load_fleet()
+    for pool in sorted(fleet.pools, key=lambda pool: (pool.region != fleet.home, pool.hardware)):
+        box.worker(pool.name, env)
+    _say(
+        f"{len(fleet.pools)} workers are starting, one per pool, in {len({p.region for p in fleet.pools})} regions."
+    )
+    return settings
+
+
+async def _story(trigger: Trigger, shop: _Shop) -> None:
+    """Submit the runs and watch them end."""
+    images = {"images": str(shop.catalogue)}
+    _say("\n[bold]1. The nightly catalogue may wait and may go elsewhere[/]")
+    nightly = await submit(JOB, images, key="nightly-1", trigger=trigger)
+    _tell(nightly)
+    _say("\n[bold]2. Somebody needs twelve new products at once: run now[/]")
+    at_once = CarbonPolicy(strategy=Strategy.RUN_NOW)
+    urgent = await submit(
+        JOB, {"images": str(shop.urgent), "catalogue": "urgent"}, policy=at_once, trigger=trigger
+    )
+    _tell(urgent)
+    _say("\n[bold]3. Personal pictures, asked to be processed in Oregon[/]")
+    await _refused(trigger, images)
+    _say("\n[bold]4. Somebody goes round the trigger and starts the Oregon deployment by hand[/]")
+    async with get_client() as client:
+        bypass = await _bypass(client)
+        _say("\n[bold]What happens[/] [dim](grid time of the replayed day)[/]")
+        runs = {
+            nightly.flow_run_id: "1 nightly",
+            urgent.flow_run_id: "2 urgent",
+            bypass: "4 bypass",
+        }
+        ended = await _watch(client, trigger, runs)
+    _judge(ended, nightly.flow_run_id, urgent.flow_run_id, bypass)
+
+
+async def _refused(trigger: Trigger, images: dict[str, str]) -> None:
+    policy = CarbonPolicy(only_regions=("aws:us-west-2",))
+    try:
+        await submit(JOB, images, policy=policy, data_class="personal", trigger=trigger)
+    except ResidencyError as error:
+        _say(f"[green]Refused, and nothing was created:[/] {escape(str(error))}")
+        return
+    raise Unavailable("Personal data was accepted for Oregon: the residency rules do not hold.")
+
+
+async def _bypass(client: PrefectClient) -> UUID:
+    name = JOB.execution_deployment("embed", "us-west-2-gpu")
+    deployment = await client.read_deployment_by_name(name)
+    run = await client.create_flow_run_from_deployment(
+        deployment.id, parameters={"listing": "file:///personal.parquet", "data_class": "personal"}
+    )
+    _say(
+        f"The run {run.name!r} is created in pool us-west-2-gpu; it will refuse before it reads anything."
+    )
+    return run.id
+
+
+async def _watch(
+    client: PrefectClient, trigger: Trigger, runs: dict[UUID, str]
+) -> dict[UUID, FlowRun]:
+    """Print each change of state until all runs have ended."""
+    seen: dict[UUID, str] = {}
+    names = dict(runs)
+    ended: dict[UUID, FlowRun] = {}
+    limit = time.monotonic() + _PATIENCE
+    with _out.status("") as status:
+        while time.monotonic() < limit and not runs.keys() <= ended.keys():
+            for run in await client.read_flow_runs(limit=50):
+                names.setdefault(run.id, _child_name(run, names, runs))
+                _report(run, names[run.id], seen, trigger)
+                if run.state and run.state.is_final():
+                    ended[run.id] = run
+            status.update(
+                f"grid time {trigger.clock.now():%H:%M}, {len(runs.keys() - ended.keys())} runs to go"
+            )
+            await asyncio.sleep(1)
+    return ended
+
+
+def _child_name(run: FlowRun, names: dict[UUID, str], runs: dict[UUID, str]) -> str:
+    parents = [label for label in runs.values()]
+    return next(
+        (f"{label} > embed" for label in parents if names and run.parent_task_run_id), run.name
+    )
+
+
+def _report(run: FlowRun, name: str, seen: dict[UUID, str], trigger: Trigger) -> None:
+    state = run.state.name if run.state and run.state.name else "?"
+    if seen.get(run.id) == state or run.auto_scheduled:
+        return
+    seen[run.id] = state
+    colour = {"Completed": "green", "Failed": "red", "Crashed": "red"}.get(state, "cyan")
+    reason = (
+        f": {escape((run.state.message or '').splitlines()[0])}"
+        if run.state and state == "Failed" and run.state.message
+        else ""
+    )
+    _say(
+        f"  {trigger.clock.now():%H:%M}  {name:<18} {run.work_pool_name or '':<18} [{colour}]{state}[/]{reason}"
+    )
+
+
+def _tell(made: Submission) -> None:
+    decision = made.decision
+    _say(f"{escape(decision.headline)}\n  {escape(decision.reason)}")
+    _say(f"  Policy: {escape(decision.policy)}")
+    for note in decision.breaches:
+        _say(f"  [yellow]gave way:[/] {escape(note)}")
+
+
+def _judge(ended: dict[UUID, FlowRun], nightly: UUID, urgent: UUID, bypass: UUID) -> None:
+    """Fail the demo when the runs did not end as they should."""
+    wanted = {nightly: "Completed", urgent: "Completed", bypass: "Failed"}
+    for run_id, state in wanted.items():
+        run = ended.get(run_id)
+        found = run.state.name if run and run.state else "not finished"
+        if found != state:
+            raise Unavailable(
+                f"Run {run.name if run else run_id} is {found}, it should be {state}."
+            )
+
+
+def _show_results(settings: Settings) -> None:
+    published = Published.open(settings.store / JOB.name / "products")
+    first = published.paths[0]
+    near = ", ".join(f"{row.path} ({row.score:.2f})" for row in published.nearest(first, 4)[1:])
+    _say(f"\nPublished: {published.manifest.count} images. Most like {first}: {near}")
+    _say("Pictures of the decisions:")
+    for picture in sorted(settings.pictures.glob("*.png")):
+        _say(f"  {picture}")
+
+
+@contextmanager
+def _step(title: str) -> Iterator[None]:
+    """Say what is going on and how long it took."""
+    began = time.monotonic()
+    with _out.status(title):
+        yield
+    _say(f"{title}: {time.monotonic() - began:.0f} s")
+
+
+def _say(text: str) -> None:
+    _out.print(text, soft_wrap=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -14,7 +14,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import Server
+    from deployments.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[1]
 
@@ -51,16 +51,16 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
 
 
 @pytest.fixture(scope="session")
-def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+def live_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sandbox]:
     """A real Prefect server with all its services (scheduler too), started on first use."""
-    from tests.servers import real_server  # noqa: PLC0415 - only server tests pay for it
+    from deployments.sandbox import sandbox  # noqa: PLC0415 - only server tests pay for it
 
-    with real_server(tmp_path_factory.mktemp("server")) as server:
-        yield server
+    with sandbox(tmp_path_factory.mktemp("server")) as box:
+        yield box
 
 
 @pytest.fixture(scope="session")
-def prefect_server(live_server: Server) -> Iterator[Server]:
+def prefect_server(live_server: Sandbox) -> Iterator[Sandbox]:
     """Connect this process's Prefect client to :func:`live_server` until the session ends.
 
     One real server serves all tests: `prefect_test_harness` would start a second one (half a

@@ -22,8 +22,8 @@ def local_path(field: str, uri: str) -> Path:
     Raises:
         BadInput: The URI has another scheme, names another host, or is no path.
     """
-    parts = urlsplit(uri) if "://" in uri else None
-    if parts is not None:
+    if "://" in uri:
+        parts = urlsplit(uri.replace("[", "%5B"))  # a bracket would be taken for an IPv6 host
         if parts.scheme != "file" or parts.netloc not in ("", "localhost"):
             raise BadInput(
                 field, f"{uri!r} is not on this machine", "Give a local path or a file:/// URI."
@@ -31,7 +31,10 @@ def local_path(field: str, uri: str) -> Path:
         uri = unquote(parts.path)
     if not uri.strip() or "\0" in uri:
         raise BadInput(field, f"{uri!r} is no path", "Give the path of a folder or file.")
-    return Path(uri).expanduser()
+    try:
+        return Path(uri).expanduser()
+    except RuntimeError as error:  # ~nobody
+        raise BadInput(field, f"{uri!r} names an unknown user", "Give a full path.") from error
 
 
 def sha256_file(path: Path) -> str:

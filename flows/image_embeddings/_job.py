@@ -12,9 +12,10 @@ JOB = Job(
         name="image-embeddings",
         data_class="public",
         # Sized for a nightly increment of 50,000 new images: ours are starting points, declared and
-        # not learned. CPU: 90 images per CPU-second measured on two Zen 3 cores (int8 and fp32 lie
-        # between 65 and 98); GPU: assumed four times as fast. 50,000 JPEGs of 60 kB are 3 GB, the
-        # vectors of 1280 floats that come back 0.26 GB.
+        # not learned. fp32 embeds 65 images per CPU-second on a Zen 3 core (measured, decoding
+        # included), so 13 minutes of one core, or 3.5 of the four of a CPU pool. The times leave
+        # room for a catalogue with a backlog; a GPU is bound by decoding and assumed twice as fast.
+        # 50,000 JPEGs of 60 kB are 3 GB, the vectors of 1280 floats that come back 0.26 GB.
         stages=(
             Stage(
                 name="list",

@@ -1,10 +1,8 @@
-"""Published sets of vectors: complete versions, of which one is current.
+"""Published sets of vectors, as readers see them: complete versions, of which one is current.
 
-A version is written to a hidden folder, moved into place whole, and only then named in
-``current.json``. A crash at any instant leaves the old version or the new one, never a part.
-Publishers take turns on a file lock that the system drops when its holder dies::
+::
 
-    current.json                   the version that readers take
+    current.json                         the version that readers take
     versions/<version>/vectors.parquet   path, sha256, vector
     versions/<version>/index.npy         the same vectors as a matrix, for exact search
     versions/<version>/manifest.json     what it is made of, with checksums
@@ -12,13 +10,7 @@ Publishers take turns on a file lock that the system drops when its holder dies:
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import hashlib
-import os
-import shutil
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
@@ -26,17 +18,13 @@ import polars as pl
 from pydantic import AwareDatetime, BaseModel, ConfigDict, ValidationError
 
 from carbon._errors import BadInput
-from flows.image_embeddings._files import replacing, sha256_file, sync
-from flows.image_embeddings._store import StoreError, VectorCache
+from flows.image_embeddings._files import sha256_file
+from flows.image_embeddings._store import StoreError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
     from pathlib import Path
 
     from numpy.typing import NDArray
-
-    from flows.image_embeddings._catalogue import Listing
-    from flows.image_embeddings._network import Model
 
 
 class NotPublished(StoreError):
@@ -101,45 +89,10 @@ class Neighbour(_Frozen):
     score: float
 
 
-def publish(store: Path, listing: Listing, model: Model) -> Manifest:
-    """Publish the images of a listing as the current version.
-
-    All accepted images must have been embedded. If the current version comes from a later scan,
-    which happens when runs overtake each other, the version is kept and not made current.
-
-    Raises:
-        BadInput: Every file of the listing was rejected.
-        StoreError: An image has no vector in the cache.
-    """
-    listing.require_usable()
-    version = _version(listing, model)
-    with _turn(store):
-        target = store / "versions" / version
-        if not _sound(target):
-            _build(target, listing, model, VectorCache(store))
-        before = _pointer(store) if (store / "current.json").exists() else None
-        if before is None or before.data_cut_off <= listing.scanned_at:
-            _point(store, Pointer(version=version, data_cut_off=listing.scanned_at))
-        return _manifest(target)
-
-
-def switch(store: Path, version: str) -> Manifest:
-    """Make another kept version current, e.g. to roll back. The next publish goes on from there.
-
-    Raises:
-        BadInput: There is no such version.
-        StoreError: It is damaged.
-    """
-    with _turn(store):
-        manifest = Published.open(store, version).manifest
-        _point(store, Pointer(version=version, data_cut_off=manifest.data_cut_off))
-    return manifest
-
-
 def versions(store: Path) -> tuple[Manifest, ...]:
     """Return the manifests of all complete versions, oldest first."""
     folders = (store / "versions").glob("[!.]*/manifest.json")
-    manifests = [_manifest(path.parent) for path in folders]
+    manifests = [read_manifest(path.parent) for path in folders]
     return tuple(sorted(manifests, key=lambda manifest: (manifest.created_at, manifest.version)))
 
 
@@ -166,11 +119,11 @@ class Published:
             BadInput: There is no version of that name.
             StoreError: A file is damaged.
         """
-        name = version or _pointer(store).version
+        name = version or read_pointer(store).version
         folder = store / "versions" / name
         if version and version not in {path.name for path in _folders(store)}:
             raise BadInput.unknown("version", version, (path.name for path in _folders(store)))
-        manifest = _manifest(folder)
+        manifest = read_manifest(folder)
         for file in manifest.checksums:
             if not _matches(folder, manifest, file):
                 raise StoreError(
@@ -217,70 +170,17 @@ class Published:
         return None, (query / norm).astype(np.float32)
 
 
-def _version(listing: Listing, model: Model) -> str:
-    lines = [model.digest, model.precision, model.preprocessing, listing.folder]
-    lines += [f"{entry.sha256} {entry.path} {entry.reason}" for entry in listing.entries]
-    return hashlib.sha256("\n".join(lines).encode()).hexdigest()[:16]
-
-
-def _build(target: Path, listing: Listing, model: Model, cache: VectorCache) -> None:
-    vectors = cache.vectors(model, [entry.sha256 for entry in listing.accepted])
-    part = target.with_name(f".{target.name}.part")
-    part.mkdir(parents=True)
-    pl.DataFrame(
-        {
-            "path": [entry.path for entry in listing.accepted],
-            "sha256": [entry.sha256 for entry in listing.accepted],
-            "vector": vectors,
-        }
-    ).write_parquet(part / "vectors.parquet")
-    np.save(part / "index.npy", vectors, allow_pickle=False)
-    manifest = Manifest(
-        version=target.name,
-        created_at=datetime.now(UTC),
-        data_cut_off=listing.scanned_at,
-        folder=listing.folder,
-        count=len(listing.accepted),
-        rejected=len(listing.rejected),
-        model_digest=model.digest,
-        precision=model.precision,
-        preprocessing=model.preprocessing,
-        dimension=model.dimension,
-        checksums={name: sha256_file(part / name) for name in ("index.npy", "vectors.parquet")},
-    )
-    (part / "manifest.json").write_text(manifest.model_dump_json(indent=2), encoding="utf-8")
-    for file in (*part.iterdir(), part):
-        sync(file)
-    if target.exists():
-        shutil.rmtree(target)  # damaged, or there would be nothing to build
-    part.replace(target)
-    sync(target.parent)
-
-
-@contextlib.contextmanager
-def _turn(store: Path) -> Iterator[None]:
-    folder = store / "versions"
-    folder.mkdir(parents=True, exist_ok=True)
-    handle = os.open(store / ".lock", os.O_RDWR | os.O_CREAT, 0o644)
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        for part in folder.glob(".*.part"):  # of a publisher that died, for nobody else is at it
-            shutil.rmtree(part)
-        yield
-    finally:
-        os.close(handle)
-
-
 def _folders(store: Path) -> list[Path]:
     return sorted((store / "versions").glob("[!.]*"))
 
 
-def _point(store: Path, pointer: Pointer) -> None:
-    with replacing(store / "current.json") as part:
-        part.write_text(pointer.model_dump_json(), encoding="utf-8")
+def read_pointer(store: Path) -> Pointer:
+    """Return which version is current.
 
-
-def _pointer(store: Path) -> Pointer:
+    Raises:
+        NotPublished: Nothing is published yet.
+        StoreError: The pointer is damaged.
+    """
     path = store / "current.json"
     try:
         return Pointer.model_validate_json(path.read_text(encoding="utf-8"))
@@ -290,7 +190,12 @@ def _pointer(store: Path) -> Pointer:
         raise StoreError(f"{path} is damaged. Delete it and run the workload again.") from error
 
 
-def _manifest(folder: Path) -> Manifest:
+def read_manifest(folder: Path) -> Manifest:
+    """Return the manifest of a version's folder.
+
+    Raises:
+        StoreError: It is missing or damaged.
+    """
     path = folder / "manifest.json"
     try:
         return Manifest.model_validate_json(path.read_text(encoding="utf-8"))
@@ -305,9 +210,10 @@ def _matches(folder: Path, manifest: Manifest, file: str) -> bool:
     return path.is_file() and sha256_file(path) == manifest.checksums[file]
 
 
-def _sound(folder: Path) -> bool:
+def is_sound(folder: Path) -> bool:
+    """Tell whether a version's folder is there and all its checksums hold."""
     try:
-        manifest = _manifest(folder)
+        manifest = read_manifest(folder)
     except StoreError:
         return False
     return all(_matches(folder, manifest, file) for file in manifest.checksums)

@@ -13,11 +13,13 @@ from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict
 
+from carbon import BadInput
 from flows.image_embeddings._catalogue import Listing, Rejected, resolve_folder, scan
 from flows.image_embeddings._encoder import Encoder
 from flows.image_embeddings._files import local_path, replacing
 from flows.image_embeddings._network import model_file
-from flows.image_embeddings._published import Manifest, publish
+from flows.image_embeddings._publish import publish
+from flows.image_embeddings._published import Manifest
 from flows.image_embeddings._store import VectorCache
 
 if TYPE_CHECKING:
@@ -118,7 +120,7 @@ def embed_images(
 ) -> Embedded:
     """Heavy stage: embed what is new. A run after a crash takes up where the last one ended.
 
-    The result is also left at ``result_path(listing)``.
+    The result is also left at ``result_path(listing, store)``.
 
     Args:
         listing: URI from the list stage.
@@ -133,7 +135,7 @@ def embed_images(
         ImportError: The extra ``images`` is not installed.
     """
     place = local_path("store", store)
-    found = Listing.read(local_path("listing", listing))
+    found = Listing.read(_listing_path(listing, place))
     folder = resolve_folder(found.folder, roots)
     model, cache = model_file(place / "models"), VectorCache(place)
     known = cache.known(model)
@@ -164,18 +166,22 @@ def embed_images(
         device=encoder.device if encoder else "",
         cpu_seconds=time.process_time() - started,
     )
-    with replacing(result_path(listing)) as part:
+    with replacing(result_path(listing, store)) as part:
         part.write_text(embedded.model_dump_json(), encoding="utf-8")
     return embedded
 
 
-def result_path(listing: str) -> Path:
+def result_path(listing: str, store: str) -> Path:
     """Return where the embed stage leaves its result for a listing, for whoever dispatched it.
 
     Args:
         listing: URI that the embed stage was given.
+        store: Path or ``file://`` URI of the store.
+
+    Raises:
+        BadInput: The listing does not lie in the store.
     """
-    return local_path("listing", listing).with_suffix(".embedded.json")
+    return _listing_path(listing, local_path("store", store)).with_suffix(".embedded.json")
 
 
 def publish_images(listing: str, store: str) -> Manifest:
@@ -190,8 +196,16 @@ def publish_images(listing: str, store: str) -> Manifest:
         StoreError: An image has no vector in the cache.
     """
     place = local_path("store", store)
-    found = Listing.read(local_path("listing", listing))
+    found = Listing.read(_listing_path(listing, place))
     return publish(place, found, model_file(place / "models"))
+
+
+def _listing_path(listing: str, store: Path) -> Path:
+    """Return the file of a listing; a parameter may not lead out of the store."""
+    path = local_path("listing", listing).resolve()
+    if not path.is_relative_to(store.resolve()):
+        raise BadInput("listing", f"{listing!r} is not in the store", "Pass the list stage's URI.")
+    return path
 
 
 def _keep(listing: Listing, store: Path) -> str:

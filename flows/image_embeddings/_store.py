@@ -3,8 +3,7 @@
 Layout below the store folder; all of it can be deleted and is rebuilt::
 
     vectors/<model key>/<digest>.parquet   shards: sha256, vector
-    versions/<version>/                    see ``_published``
-    current.json                           see ``_published``
+    versions/, current.json                see ``_published``
 """
 
 from __future__ import annotations

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import base64
 from pathlib import Path
+from typing import Annotated
 from uuid import UUID
 
 from prefect import flow, task
@@ -19,6 +20,7 @@ from prefect.artifacts import (
     update_progress_artifact,
 )
 from prefect.logging import get_run_logger
+from pydantic import Field
 
 from carbon import CarbonPolicy
 from deployments import Settings, dispatch, gate, guard
@@ -35,10 +37,13 @@ from flows.image_embeddings._stages import (
     result_path,
 )
 
+CatalogueName = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}$")]
 
-@flow(name=JOB.name, retries=0)
+
+@flow(name=JOB.name)
 async def image_embeddings(
     images: str = "",
+    catalogue: CatalogueName = "products",
     policy: CarbonPolicy = JOB.policy,
     data_class: str = JOB.workload.data_class,
 ) -> Manifest:
@@ -47,71 +52,90 @@ async def image_embeddings(
     Args:
         images: Folder with product images; by default CARBON_HOME/images. It must lie in CARBON_HOME
             or in one of CARBON_DATA_ROOTS.
+        catalogue: Name under which vectors and index are published.
         policy: When and where the heavy stage may run.
         data_class: Class of the images, e.g. public or personal: where they may be processed.
     """
     await gate(JOB.workload, policy, data_class=data_class)
-    settings = Settings.load()
-    listed = list_stage(images or str(settings.home / "images"))
+    listed = list_stage(images, catalogue)
     listing = listed.listing
     if listed.new:
-        given = {"listing": listing, "data_class": data_class}
+        given = {"listing": listing, "catalogue": catalogue, "data_class": data_class}
         await dispatch(JOB, "embed", given, policy, data_class=data_class)
-        listing = Embedded.model_validate_json(result_path(listing).read_bytes()).listing
-    return publish_stage(listing)
+        result = result_path(listing, _store(catalogue)).read_bytes()
+        listing = Embedded.model_validate_json(result).listing
+    return publish_stage(listing, catalogue)
 
 
 @flow(name=JOB.execution_flow("embed"))
-async def embed(listing: str, data_class: str = JOB.workload.data_class) -> Embedded:
+async def embed(
+    listing: str,
+    catalogue: CatalogueName = "products",
+    data_class: str = JOB.workload.data_class,
+) -> Embedded:
     """Embed the new images of a listing. Started by the trigger, not by hand.
 
     Args:
-        listing: URI of a listing in the store.
+        listing: URI of a listing in the catalogue's store.
+        catalogue: Name of the catalogue.
         data_class: Class of the images: where they may be processed.
     """
     await guard(JOB.workload, data_class=data_class)
-    return embed_stage(listing)
+    return embed_stage(listing, catalogue)
 
 
 @task(name="list", retries=2, retry_delay_seconds=5)
-def list_stage(images: str) -> Listed:
+def list_stage(images: str, catalogue: str) -> Listed:
     """List the folder and find what is new."""
     settings = Settings.load()
-    listed = list_images(images, str(settings.store), roots=settings.roots)
+    folder = images or str(settings.home / "images")
+    listed = list_images(folder, _store(catalogue), roots=settings.roots)
     get_run_logger().info(
         "%d images: %d new, %d unchanged, %d duplicates, %d rejected",
-        listed.images, listed.new, listed.unchanged, listed.duplicates, listed.rejected,
+        listed.images,
+        listed.new,
+        listed.unchanged,
+        listed.duplicates,
+        listed.rejected,
     )
     _report_rejected(listed.examples)
     return listed
 
 
 @task(name="embed", retries=1, retry_delay_seconds=5)
-def embed_stage(listing: str) -> Embedded:
+def embed_stage(listing: str, catalogue: str) -> Embedded:
     """Embed what is new, with progress."""
-    settings = Settings.load()
     bar: UUID = create_progress_artifact(0.0, key="embed-progress", description="Images embedded")  # type: ignore[assignment]  # sync here
 
     def progress(done: int, total: int) -> None:
         update_progress_artifact(bar, 100.0 * done / total)
 
-    embedded = embed_images(listing, str(settings.store), roots=settings.roots, progress=progress)
+    embedded = embed_images(
+        listing, _store(catalogue), roots=Settings.load().roots, progress=progress
+    )
     get_run_logger().info(
         "%d images embedded on %s in %.1f CPU-seconds, %d rejected",
-        embedded.embedded, embedded.device or "nothing", embedded.cpu_seconds, embedded.rejected,
+        embedded.embedded,
+        embedded.device or "nothing",
+        embedded.cpu_seconds,
+        embedded.rejected,
     )
     _report_rejected(embedded.examples)
     return embedded
 
 
 @task(name="publish", retries=2, retry_delay_seconds=5)
-def publish_stage(listing: str) -> Manifest:
+def publish_stage(listing: str, catalogue: str) -> Manifest:
     """Publish vectors and index atomically, and show what resembles what."""
-    store = Settings.load().store
-    manifest = publish_images(listing, str(store))
-    get_run_logger().info("Version %s is published with %d images", manifest.version, manifest.count)
-    _show_neighbours(store, manifest)
+    store = _store(catalogue)
+    manifest = publish_images(listing, store)
+    get_run_logger().info("Published version %s with %d images", manifest.version, manifest.count)
+    _show_neighbours(Path(store), manifest)
     return manifest
+
+
+def _store(catalogue: str) -> str:
+    return str(Settings.load().store / JOB.name / catalogue)
 
 
 def _report_rejected(rejected: tuple[Rejected, ...]) -> None:

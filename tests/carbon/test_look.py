@@ -161,12 +161,19 @@ class Short(StaticSource):
         return super().intensity(zone, start, min(end, start + HOUR))
 
 
-def test_half_a_horizon_is_nothing() -> None:
-    """A series that ends before the window does is not taken for the whole."""
+def test_half_a_horizon_is_used_and_said() -> None:
+    """A series that ends before the window does is used as far as it goes, and that is told."""
     short = Short({"DE": [1.0], "FR": [1.0]}, START, HOUR, name="short")
     outlook = see(short, static("DE", "FR"))
-    assert {series.source for series in outlook.intensity.values()} == {"first"}
-    assert "short has nothing for DE: only from" in outlook.degraded[0]
+    assert {series.source for series in outlook.intensity.values()} == {"short"}
+    assert "the outlook for DE, FR ends at" in outlook.degraded[0]
+
+
+def test_only_prices_that_matter_are_asked() -> None:
+    """Zones whose pools do not pay for electricity need no price, and no note about one."""
+    source = static("DE", "FR", prices=("DE", "FR"))
+    outlook = look([source], ["DE", "FR"], "DE", START, START + HOUR, priced=["FR"])
+    assert set(outlook.price) == {"FR"}
 
 
 @pytest.mark.parametrize("sources", [(), (static("FR"),), (BrokenSource(OSError("down")),)])

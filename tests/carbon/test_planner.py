@@ -136,9 +136,7 @@ def test_emissions_follow_the_formula() -> None:
 def test_waits_for_the_clean_hours() -> None:
     """With one place only, the run waits for the dip and ends in it."""
     dip = [400.0] * 10 + [100.0] * 3 + [400.0] * 11
-    decision = plan(
-        request(outlook(DE=dip), CarbonPolicy(only_regions=("aws:eu-central-1",)))
-    )
+    decision = plan(request(outlook(DE=dip), CarbonPolicy(only_regions=("aws:eu-central-1",))))
     heavy = decision.chosen.placement("train")
     assert heavy.start + 2 * MINUTE >= NOW + 10 * HOUR
     assert heavy.end <= NOW + 13 * HOUR
@@ -261,13 +259,18 @@ def test_billed_energy_follows_the_market_price() -> None:
     prices = [100.0] * 12 + [10.0] * 3 + [100.0] * 9
     view = outlook(DE=[100.0])
     starts = [NOW + HOUR * index for index in range(24)]
-    price = PriceSeries("DE", starts, NOW + 24 * HOUR, prices, "test", kind=Kind.FORECAST, currency="EUR")
+    price = PriceSeries(
+        "DE", starts, NOW + 24 * HOUR, prices, "test", kind=Kind.FORECAST, currency="EUR"
+    )
     view = Outlook(view.start, view.end, view.intensity, {"DE": price}, {})
     own = FLEET.model_copy(
         update={
             "usd_per": {"EUR": 1.1},
-            "pools": tuple(pool.model_copy(update={"billed_energy": True, "usd_per_hour": 0.0})
-                           for pool in FLEET.pools if pool.region == FLEET.home),
+            "pools": tuple(
+                pool.model_copy(update={"billed_energy": True, "usd_per_hour": 0.0})
+                for pool in FLEET.pools
+                if pool.region == FLEET.home
+            ),
         }
     )
     policy = CarbonPolicy(strategy=Strategy.CHEAPEST, max_g_per_kwh=500)
@@ -281,7 +284,8 @@ def test_billed_energy_follows_the_market_price() -> None:
 def test_billed_energy_without_a_price_is_refused() -> None:
     """No price, no rate: the pool is not used and the reason is told."""
     pools = tuple(
-        pool.model_copy(update={"billed_energy": pool.name == "eu-north-1-gpu"}) for pool in FLEET.pools
+        pool.model_copy(update={"billed_energy": pool.name == "eu-north-1-gpu"})
+        for pool in FLEET.pools
     )
     decision = plan(request(outlook(), fleet=FLEET.model_copy(update={"pools": pools})))
     refusal = next(row for row in decision.refusals if row.pool == "eu-north-1-gpu")
@@ -291,7 +295,9 @@ def test_billed_energy_without_a_price_is_refused() -> None:
 levels = st.lists(st.floats(1, 900), min_size=1, max_size=24)
 busy_slots = st.lists(
     st.tuples(
-        st.sampled_from([pool.name for pool in FLEET.pools]), st.integers(-3, 20), st.integers(1, 12)
+        st.sampled_from([pool.name for pool in FLEET.pools]),
+        st.integers(-3, 20),
+        st.integers(1, 12),
     ),
     max_size=12,
 )
@@ -326,9 +332,7 @@ def test_promises_hold_whatever_the_grid_does(
     busy = reservations(rows)
     view = outlook(DE=de, SE_SE3=se, US_NW_PACW=us)
     deadline = NOW + HOUR * slack
-    decision = plan(
-        request(view, policy, busy=busy, deadline=deadline, data_class="personal")
-    )
+    decision = plan(request(view, policy, busy=busy, deadline=deadline, data_class="personal"))
     broken = " ".join(decision.breaches)
     for placement in decision.chosen.placements:
         assert FLEET.pool(placement.pool).place.jurisdiction == "EU"

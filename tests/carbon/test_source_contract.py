@@ -128,8 +128,8 @@ def test_a_bad_window_is_refused(source: SignalSource) -> None:
                 method("DE", start, end)
 
 
-def test_beyond_the_horizon_there_is_nothing_or_all(source: SignalSource) -> None:
-    """A window that is not wholly covered is never answered in part."""
+def test_a_window_is_answered_from_its_start_or_not_at_all(source: SignalSource) -> None:
+    """A horizon may cut the end of a window; numbers that begin later are never handed over."""
     for start, end in (
         (START - HOUR, START + HOUR),
         (START + 20 * HOUR, START + 25 * HOUR),
@@ -137,8 +137,7 @@ def test_beyond_the_horizon_there_is_nothing_or_all(source: SignalSource) -> Non
     ):
         try:
             series = source.intensity("DE", start, end)
-        except NoSignal:
-            with pytest.raises(NoSignal, match="DE"):
-                source.intensity("DE", start, end)
+        except NoSignal as error:
+            assert "DE" in str(error)
         else:
-            assert series.covers(start, end)
+            assert series.start <= start < series.end

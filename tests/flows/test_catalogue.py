@@ -38,6 +38,8 @@ def test_folder_is_taken_as_path_or_uri(shop: Path, form: str) -> None:
         ("s3://bucket/shop", "not on this machine"),
         ("file://other-host/shop", "not on this machine"),
         ("", "no path"),
+        ("~no-such-user/shop", "unknown user"),
+        ("http://[", "not on this machine"),
         ("a\0b", "no path"),
         ("loop", "images"),
         ("file.jpg", "is not a folder"),
@@ -135,7 +137,7 @@ def test_a_folder_without_images_is_refused(tmp_path: Path) -> None:
     )
 )
 def test_any_bytes_are_listed_once_and_survive_parquet(files: dict[str, bytes]) -> None:
-    """Whatever the bytes, each file is one entry, each content is new once, and Parquet keeps it."""
+    """Each file is one entry, each content is new once, and Parquet keeps it all."""
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name).resolve()
         for stem, data in files.items():

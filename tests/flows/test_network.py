@@ -60,7 +60,7 @@ def test_padding_is_tensorflows(model: Model) -> None:
     }
 
 
-def test_folding_keeps_the_classifier_right(encoder: Encoder, drawn: tuple[Path, ...]) -> None:
+def test_drawn_products_are_told_apart(encoder: Encoder, drawn: tuple[Path, ...]) -> None:
     """Drawn products of one kind are each other's nearest: shape weighs more than colour."""
     folder = drawn[0].parent
     result = encoder.embed(scan(folder, set()).items, folder)

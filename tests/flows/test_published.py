@@ -16,13 +16,8 @@ from PIL import Image
 
 from carbon import BadInput
 from flows.image_embeddings._catalogue import Listing, Rejected, State
-from flows.image_embeddings._published import (
-    NotPublished,
-    Published,
-    publish,
-    switch,
-    versions,
-)
+from flows.image_embeddings._publish import publish, switch
+from flows.image_embeddings._published import NotPublished, Published, versions
 from flows.image_embeddings._sheet import contact_sheet
 from flows.image_embeddings._store import StoreError, VectorCache
 
@@ -41,7 +36,7 @@ import os, shutil, sys
 from pathlib import Path
 from flows.image_embeddings._catalogue import Listing
 from flows.image_embeddings._network import Model
-from flows.image_embeddings._published import publish
+from flows.image_embeddings._publish import publish
 
 base, out = Path(sys.argv[1]), Path(sys.argv[2])
 model = Model(path=Path("toy.onnx"), digest="0" * 64, dimension=4)
