@@ -24,10 +24,11 @@ from carbon._errors import (
 from carbon._fleet import Fleet, Pool, PoolType
 from carbon._look import look
 from carbon._outlook import Outlook, Provenance, SignalSource
-from carbon._planner import Request, plan
+from carbon._planner import plan
 from carbon._policy import CarbonPolicy, Strategy
 from carbon._regions import Figure, Region, Source, region, regions
 from carbon._replay import ReplaySource
+from carbon._request import Request
 from carbon._series import Accounting, IntensitySeries, Kind, PriceSeries, Signal
 from carbon._typical import TypicalDay
 from carbon._workload import Hardware, Need, Stage, Urgency, Workload

@@ -113,6 +113,11 @@ class Chain:
         return tuple(window.pool for window in self.windows)
 
     @property
+    def heavy_pools(self) -> tuple[Pool, ...]:
+        """The pools of the heavy stages."""
+        return tuple(window.pool for window in self.windows if window.stage.heavy)
+
+    @property
     def needed(self) -> timedelta:
         """Time that the deadline must leave: p95 run times, start-ups and one retry."""
         retry = max(window.startup + window.seconds_p95 for window in self.windows)
@@ -142,7 +147,7 @@ class Chain:
         return every[(every >= low) & (every <= high)]
 
     def grams(self, starts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the emissions for each start in gCO2e; ``nan`` where the outlook has no numbers."""
+        """Return the emissions for each start in gCO2e; ``nan`` where the outlook has none."""
         return sum(
             (self._stage_grams(window, starts) for window in self.windows), np.zeros(starts.shape)
         )

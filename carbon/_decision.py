@@ -9,6 +9,8 @@ from pydantic import BaseModel, ConfigDict
 
 from carbon._outlook import Provenance
 
+_KILO = 1000.0
+
 
 class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -186,9 +188,7 @@ class Decision(_Frozen):
         when = "now" if self.delay <= timedelta(0) else f"at {self.chosen.start:%a %H:%M} UTC"
         text = f"{self.workload}: run {when} in {main.region} (pool {main.pool})"
         if self.saving_percent is not None and self.chosen.g is not None:
-            text += (
-                f", {_change(self.saving_percent)} emissions, {self.chosen.g:.0f} gCO2e expected"
-            )
+            text += f", {_change(self.saving_percent)}{_amount(self.chosen.g)} expected"
         return text + (" (modelled grid)." if self.modelled else ".")
 
     def reservations(self) -> tuple[Reservation, ...]:
@@ -208,6 +208,11 @@ class Decision(_Frozen):
 
 
 def _change(saving_percent: float) -> str:
-    return (
-        f"{saving_percent:.0f} % less" if saving_percent >= 0 else f"{-saving_percent:.0f} % more"
-    )
+    percent = round(saving_percent)
+    if not percent:
+        return ""
+    return f"{percent} % less emissions, " if percent > 0 else f"{-percent} % more emissions, "
+
+
+def _amount(grams: float) -> str:
+    return f"{grams / _KILO:.1f} kgCO2e" if grams >= _KILO else f"{grams:.3g} gCO2e"

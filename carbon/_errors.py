@@ -28,6 +28,9 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 
+_SHOWN = 12
+
+
 class CarbonAwareError(Exception):
     """Root of every error that this project raises on purpose."""
 
@@ -118,7 +121,7 @@ def suggest(value: str, known: Iterable[str]) -> str:
     close = difflib.get_close_matches(value, names, n=1, cutoff=0.6)
     if close:
         return f"Did you mean {close[0]!r}?"
-    shown = ", ".join(names[:12]) + (", ..." if len(names) > 12 else "")
+    shown = ", ".join(names[:_SHOWN]) + (", ..." if len(names) > _SHOWN else "")
     return f"Known: {shown}." if names else "None is known."
 
 

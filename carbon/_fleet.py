@@ -122,7 +122,8 @@ class Fleet(BaseModel):
             raise BadInput(
                 "home",
                 f"the home region {self.home!r} has no CPU pool",
-                "Add a pool with that region and hardware = 'cpu': entry runs and light stages run there.",
+                "Add a pool with that region and hardware = 'cpu': entry runs and light stages run "
+                "there.",
             )
         return self
 

@@ -158,8 +158,8 @@ def _short(intensity: dict[str, IntensitySeries], end: datetime) -> list[str]:
         if series.end < end:
             ends.setdefault(series.end, []).append(zone)
     return [
-        f"the outlook for {', '.join(sorted(zones))} ends at {last:%Y-%m-%d %H:%M} UTC: later starts are "
-        "not considered there"
+        f"the outlook for {', '.join(sorted(zones))} ends at {last:%Y-%m-%d %H:%M} UTC: "
+        "later starts are not considered there"
         for last, zones in sorted(ends.items())
     ]
 

@@ -11,7 +11,7 @@ from pydantic import BaseModel, ConfigDict
 from carbon._series import Accounting, IntensitySeries, Kind, PriceSeries, Signal
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping
 
 
 class SignalSource(Protocol):
@@ -25,8 +25,8 @@ class SignalSource(Protocol):
     def intensity(self, zone: str, start: datetime, end: datetime) -> IntensitySeries:
         """Return the intensity of a zone from the start of a window for as long as it is known.
 
-        The series covers the start. It may end before the window does (a forecast has a horizon) and
-        may begin earlier or end later.
+        The series covers the start. It may end before the window does (a forecast has a horizon)
+        and may begin earlier or end later.
 
         Raises:
             NoSignal: The source has no usable number for this zone at the start.

@@ -28,15 +28,15 @@ class Strategy(StrEnum):
 
 
 class CarbonPolicy(BaseModel):
-    """When, where and at what price a run may happen. The field texts are the help of the UI form."""
+    """When, where and at what price a run may happen; the field texts are the form's help."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     strategy: Strategy = Field(
         default=Strategy.CLEANEST,
         description=(
-            "cleanest: lowest emissions while the cost stays within the tolerance. cheapest: lowest "
-            "cost unless the intensity exceeds the maximum. run_now: at once, at home."
+            "cleanest: lowest emissions while the cost stays within the tolerance. cheapest: "
+            "lowest cost unless the intensity exceeds the maximum. run_now: at once, at home."
         ),
     )
     finish_by: str = Field(
@@ -63,7 +63,7 @@ class CarbonPolicy(BaseModel):
     )
     only_regions: tuple[str, ...] | None = Field(
         default=None,
-        description="Regions that may be used, e.g. aws:eu-north-1; empty means all permitted ones.",
+        description="Regions that may be used, e.g. aws:eu-north-1; empty: all permitted ones.",
     )
 
     @field_validator("finish_by")
@@ -114,14 +114,17 @@ class CarbonPolicy(BaseModel):
         cost = f"cost at most {self.max_cost_usd:g} USD" if self.max_cost_usd else ""
         where = f"use only {', '.join(self.only_regions)}" if self.only_regions else ""
         worth = (
-            f"run at once at home unless that saves at least {self.min_saving_percent:g} % of emissions"
+            f"run at once at home unless that saves {self.min_saving_percent:g} % of emissions"
             if self.min_saving_percent
             else ""
         )
         if self.strategy is Strategy.RUN_NOW:
             return _sentence("Run at once at home", end)
         if self.strategy is Strategy.CHEAPEST:
-            lead = f"Run where and when it is cheapest unless the grid exceeds {self.max_g_per_kwh:g} gCO2e/kWh"
+            lead = (
+                "Run where and when it is cheapest unless the grid exceeds "
+                f"{self.max_g_per_kwh:g} gCO2e/kWh"
+            )
             return _sentence(lead, end, cost, where, worth)
         lead = (
             "Run where and when the grid is cleanest while the cost stays within "
@@ -149,7 +152,9 @@ def _finish_text(value: str) -> str:
 
 def _parse_finish_by(value: str) -> timedelta | tuple[time, ZoneInfo]:
     text = value.strip()
-    fix = "Write a duration such as '12h' or '1d 6h', or a time with a zone such as '06:30 Europe/Berlin'."
+    fix = (
+        "Write a duration like '12h' or '1d 6h', or a time with a zone like '06:30 Europe/Berlin'."
+    )
     if match := _DURATION.match(text):
         days, hours, minutes = (int(part or 0) for part in match.groups())
         length = timedelta(days=days, hours=hours, minutes=minutes)
@@ -157,11 +162,13 @@ def _parse_finish_by(value: str) -> timedelta | tuple[time, ZoneInfo]:
             raise BadInput("finish_by", f"{value!r} is not between 1 minute and 14 days", fix)
         return length
     if match := _WALL_CLOCK.match(text):
-        hour, minute, zone = int(match[1]), int(match[2]), match[3]
-        if hour > 23 or minute > 59:
-            raise BadInput("finish_by", f"{value!r} is no time of day", fix)
         try:
-            return time(hour, minute), ZoneInfo(zone)
+            wall = time(int(match[1]), int(match[2]))
+        except ValueError as error:
+            raise BadInput("finish_by", f"{value!r} is no time of day", fix) from error
+        zone = match[3]
+        try:
+            return wall, ZoneInfo(zone)
         except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # 'Europe' is a folder
             raise BadInput("finish_by", f"time zone {zone!r} is not known", fix) from error
     raise BadInput("finish_by", f"{value!r} is neither a duration nor a time of day", fix)

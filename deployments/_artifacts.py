@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import re
+from datetime import datetime
 from pathlib import Path
 
 from prefect.artifacts import (
@@ -53,7 +54,7 @@ async def publish_decision(verdict: Verdict, settings: Settings, *, run_name: st
             key=f"grid-{name}",
             description=decision.headline,
         )
-    except Exception:
+    except Exception:  # noqa: BLE001  see above: any fault
         get_logger("carbon").warning("The decision could not be shown", exc_info=True)
 
 
@@ -66,9 +67,8 @@ def explain(decision: Decision) -> str:
         _escape(decision.reason),
         "",
         f"- **Policy** {_escape(decision.policy)}",
-        f"- **Starts** {chosen.start:%Y-%m-%d %H:%M} UTC, at the latest "
-        f"{chosen.latest_safe_start:%Y-%m-%d %H:%M} UTC",
-        f"- **Ends** about {chosen.end:%Y-%m-%d %H:%M} UTC; deadline {decision.deadline:%Y-%m-%d %H:%M} UTC",
+        f"- **Starts** {_time(chosen.start)}, at the latest {_time(chosen.latest_safe_start)}",
+        f"- **Ends** about {_time(chosen.end)}; deadline {_time(decision.deadline)}",
         f"- **Expected** {_numbers(chosen)}",
         f"- **At once at home** {_numbers(baseline)}",
     ]
@@ -115,6 +115,10 @@ def _row(what: str, option: Option) -> dict[str, str]:
         "USD": f"{option.usd:.2f}",
         "gCO2e/kWh": "unknown" if main.g_per_kwh is None else f"{main.g_per_kwh:.0f}",
     }
+
+
+def _time(moment: datetime) -> str:
+    return f"{moment:%a %Y-%m-%d %H:%M} UTC"
 
 
 def _numbers(option: Option) -> str:

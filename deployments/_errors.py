@@ -10,6 +10,8 @@
 
 from __future__ import annotations
 
+import httpx
+
 from carbon import CarbonAwareError, Unavailable
 
 
@@ -42,9 +44,18 @@ class NotDeployed(CarbonAwareError):
     def __init__(self, name: str) -> None:
         self.name = name
         super().__init__(
-            f"Deployment {name!r} does not exist. Run `carbon pools apply` and `prefect deploy --all`."
+            f"Deployment {name!r} does not exist. Run `carbon pools apply`, then "
+            "`prefect deploy --all`."
         )
 
 
 class PrefectUnavailable(Unavailable):
     """The Prefect API did not answer or refused the request."""
+
+    @classmethod
+    def silent(cls, error: httpx.HTTPError) -> PrefectUnavailable:
+        """Build the error for an API that did not answer; an address may hold a secret."""
+        return cls(
+            f"The Prefect API did not answer ({type(error).__name__}). Check PREFECT_API_URL and "
+            "the server."
+        )

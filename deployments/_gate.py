@@ -1,4 +1,4 @@
-"""The gate: the first act of every entry run. It goes now, or puts itself off and lets go of its slot.
+"""The gate: the first act of every entry run. It goes now, or puts itself off and frees its slot.
 
 ::
 
@@ -39,13 +39,13 @@ if TYPE_CHECKING:
     Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
 
 _WORTH_WAITING: Final = timedelta(seconds=20)
-"""Wall-clock time below which going now beats letting go of the slot: a worker needs longer to start."""
+"""Wait below which going now beats freeing the slot: a worker needs longer to start a run."""
 
 _CLEARLY_BETTER_PERCENT: Final = 10.0
 """Saving against going now that a run which has waited once needs to wait again (hysteresis)."""
 
 _EARLY: Final = timedelta(seconds=15)
-"""Prefect's workers fetch runs up to 10 s before they are due; earlier than this, somebody asked."""
+"""Workers fetch runs up to 10 s before they are due; a run that wakes earlier was asked for."""
 
 
 async def gate(

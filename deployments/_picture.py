@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import textwrap
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -13,6 +14,7 @@ from carbon import Decision, Outlook
 
 _STEP = timedelta(minutes=15)
 _WIDTH, _HEIGHT = 760, 300
+_LINE = 140
 _CHOSEN, _BASELINE, _LIMIT = "#1a7f37", "#6e7781", "#cf222e"
 
 
@@ -38,7 +40,7 @@ def decision_picture(decision: Decision, outlook: Outlook) -> bytes:
             height=_HEIGHT,
             title=alt.TitleParams(
                 decision.headline,
-                subtitle=[decision.policy, *_notes(decision)],
+                subtitle=_notes(decision),
                 anchor="start",
                 subtitleColor="#57606a",
             ),
@@ -130,12 +132,15 @@ def _zone_label(decision: Decision, zone: str) -> str:
 
 
 def _notes(decision: Decision) -> list[str]:
-    return [
+    """Return what must be read beside the picture, in lines that fit above it."""
+    told = (
+        decision.policy,
         decision.reason,
         *decision.breaches,
         *decision.degraded,
-        *filter(None, [decision.clock]),
-    ]
+        decision.clock,
+    )
+    return [line for note in told for line in textwrap.wrap(note, _LINE)]
 
 
 def _plain(moment: datetime) -> datetime:

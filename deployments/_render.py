@@ -76,8 +76,8 @@ def execution_pools(fleet: Fleet, job: Job, stage: Stage) -> tuple[Pool, ...]:
     pools = tuple(pool for pool in able if fleet.permits(pool, job.workload.data_class))
     if not pools:
         raise ResidencyError(
-            f"{job.name}: no pool may run stage {stage.name!r} with {job.workload.data_class!r} data. Add a "
-            "pool in a permitted jurisdiction to the fleet file."
+            f"{job.name}: no pool may run stage {stage.name!r} with {job.workload.data_class!r} "
+            "data. Add a pool in a permitted jurisdiction to the fleet file."
         )
     return pools
 
@@ -111,7 +111,7 @@ def check_rendered(fleet: Fleet, jobs: Mapping[str, Job], document: Mapping[str,
 def _entry(job: Job, fleet: Fleet) -> dict[str, Any]:
     return {
         "name": "entry",
-        "description": f"{job.description} Planned by the carbon-aware trigger: {job.policy.describe()}",
+        "description": f"{job.description} Carbon-aware: {job.policy.describe()}",
         "entrypoint": job.entrypoint,
         "tags": ["carbon-aware", "entry"],
         "work_pool": {"name": fleet.home_cpu.name},

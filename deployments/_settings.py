@@ -4,7 +4,8 @@
 ``CARBON_FLEET``        your own fleet file (default: the shipped ``work_pools/fleet.toml``)
 ``CARBON_REPLAY``       CSV or Parquet with intensities to replay as the outlook
 ``CARBON_DATA_ROOTS``   folders that flows may read, separated by ``:`` (default: ``CARBON_HOME``)
-``CARBON_CLOCK``        replayed time, ``GRID_START,WALL_START,SPEED`` (default: real time)
+``CARBON_CLOCK``        replayed time, ``GRID_START,WALL_START,SPEED``, or ``@FILE`` that holds this
+                        (default: real time)
 """
 
 from __future__ import annotations
@@ -79,14 +80,15 @@ class Settings(BaseSettings):
         if not self.clock:
             return SystemClock()
         try:
-            grid, wall, speed = self.clock.split(",")
+            text = Path(self.clock[1:]).read_text() if self.clock[0] == "@" else self.clock
+            grid, wall, speed = text.split(",")
             return ReplayClock(
                 datetime.fromisoformat(grid), datetime.fromisoformat(wall), float(speed)
             )
-        except ValueError as error:
+        except (OSError, ValueError) as error:
             raise BadInput(
                 "CARBON_CLOCK",
-                f"{self.clock!r} is not GRID_START,WALL_START,SPEED",
+                f"{self.clock!r} is not GRID_START,WALL_START,SPEED, nor a file that holds it",
                 "Write e.g. '2022-06-01T00:00+00:00,2026-01-01T12:00+00:00,600', or unset it.",
             ) from error
 

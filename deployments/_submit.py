@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 from uuid import UUID, uuid4
@@ -15,7 +16,7 @@ from prefect.logging import get_logger
 from prefect.states import Scheduled
 from pydantic import BaseModel, ConfigDict
 
-from carbon import BadInput, CarbonPolicy, DeadlinePassed, Decision
+from carbon import BadInput, CarbonPolicy, DeadlinePassed, Decision, Reservation
 from deployments._errors import NotDeployed, PrefectUnavailable
 from deployments._gate import planning
 from deployments._hold import Hold, taken, waiting_state
@@ -81,70 +82,76 @@ async def submit(
             f"{deadline:%Y-%m-%d %H:%M} UTC is over (it is {now:%Y-%m-%d %H:%M} UTC)",
             "Give a later release or a longer finish_by.",
         )
-    # Residency and fit are checked before the API is asked for anything.
-    trigger.decide(job.workload, policy, deadline, data_class=data_class)
-    given = {**(parameters or {}), "policy": policy.model_dump(mode="json")}
-    if data_class is not None:
-        given["data_class"] = data_class
+    request = _Request(job, dict(parameters or {}), policy, deadline, data_class, key, trigger)
+    request.decide(())  # Residency and fit are checked before the API is asked for anything.
     try:
         async with get_client() as client, planning(get_logger("carbon.submit")):
-            deployment = await _deployment(client, job)
-            return await _create(
-                client, deployment, job, given, policy, deadline, data_class, key, trigger
-            )
+            return await request.create(client)
     except httpx.TransportError as error:
-        raise PrefectUnavailable(
-            f"The Prefect API did not answer ({type(error).__name__}). Check PREFECT_API_URL and the server."
-        ) from error
+        raise PrefectUnavailable.silent(error) from error
 
 
-async def _deployment(client: PrefectClient, job: Job) -> DeploymentResponse:
-    try:
-        return await client.read_deployment_by_name(job.entry_deployment)
-    except ObjectNotFound as error:
-        raise NotDeployed(job.entry_deployment) from error
+@dataclass(frozen=True)
+class _Request:
+    """One run that was asked for."""
 
+    job: Job
+    parameters: dict[str, Any]
+    policy: CarbonPolicy
+    deadline: datetime
+    data_class: str | None
+    key: str | None
+    trigger: Trigger
 
-async def _create(
-    client: PrefectClient,
-    deployment: DeploymentResponse,
-    job: Job,
-    parameters: dict[str, Any],
-    policy: CarbonPolicy,
-    deadline: datetime,
-    data_class: str | None,
-    key: str | None,
-    trigger: Trigger,
-) -> Submission:
-    busy = await taken(client, trigger.clock.now())
-    decision = trigger.decide(
-        job.workload, policy, deadline, busy=busy, data_class=data_class
-    ).decision
-    waits = trigger.clock.wall(decision.chosen.start) > trigger.clock.wall(decision.decided_at)
-    submission = uuid4().hex
-    try:
-        run = await client.create_flow_run_from_deployment(
-            deployment.id,
-            parameters=parameters,
-            state=waiting_state(decision, trigger.clock) if waits else Scheduled(),
-            idempotency_key=key,
-            labels={**Hold.of(decision, deferrals=int(waits)).labels(), _SUBMISSION: submission},
+    def decide(self, busy: tuple[Reservation, ...]) -> Decision:
+        verdict = self.trigger.decide(
+            self.job.workload, self.policy, self.deadline, busy=busy, data_class=self.data_class
         )
-    except PrefectHTTPStatusError as error:
-        raise _refused(error) from error
-    return Submission(
-        flow_run_id=run.id,
-        name=run.name,
-        created=run.labels.get(_SUBMISSION) == submission,
-        decision=decision,
-    )
+        return verdict.decision
+
+    async def create(self, client: PrefectClient) -> Submission:
+        """Create the run at the start that is planned now."""
+        deployment = await self._deployment(client)
+        decision = self.decide(await taken(client, self.trigger.clock.now()))
+        waits = decision.chosen.start > decision.decided_at
+        submission = uuid4().hex
+        try:
+            run = await client.create_flow_run_from_deployment(
+                deployment.id,
+                parameters=self._given(),
+                state=waiting_state(decision, self.trigger.clock) if waits else Scheduled(),
+                idempotency_key=self.key,
+                labels={
+                    **Hold.of(decision, deferrals=int(waits)).labels(),
+                    _SUBMISSION: submission,
+                },
+            )
+        except PrefectHTTPStatusError as error:
+            raise _refused(error) from error
+        return Submission(
+            flow_run_id=run.id,
+            name=run.name,
+            created=run.labels.get(_SUBMISSION) == submission,
+            decision=decision,
+        )
+
+    def _given(self) -> dict[str, Any]:
+        own: dict[str, Any] = {"policy": self.policy.model_dump(mode="json")}
+        if self.data_class is not None:
+            own["data_class"] = self.data_class
+        return {**self.parameters, **own}
+
+    async def _deployment(self, client: PrefectClient) -> DeploymentResponse:
+        try:
+            return await client.read_deployment_by_name(self.job.entry_deployment)
+        except ObjectNotFound as error:
+            raise NotDeployed(self.job.entry_deployment) from error
 
 
 def _refused(error: PrefectHTTPStatusError) -> BadInput | PrefectUnavailable:
     status = error.response.status_code
     if status in {httpx.codes.CONFLICT, httpx.codes.UNPROCESSABLE_ENTITY}:
         detail = error.response.json().get("detail", "")
-        return BadInput(
-            "parameters", f"the deployment refuses them: {detail}", "Correct the parameters."
-        )
+        problem = f"the deployment refuses them: {detail}"
+        return BadInput("parameters", problem, "Correct the parameters.")
     return PrefectUnavailable(f"The Prefect API answered {status}. Try again, or look at its log.")

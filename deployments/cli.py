@@ -25,7 +25,8 @@ import cyclopts
 import httpx
 import yaml
 from cyclopts import App, Parameter
-from pydantic import BaseModel, ValidationError
+from prefect.client.orchestration import get_client
+from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
@@ -33,13 +34,15 @@ from rich.table import Table
 from carbon import BadInput, CarbonAwareError, CarbonPolicy, Decision, regions
 from deployments._artifacts import option_rows, refusal_rows
 from deployments._errors import PrefectUnavailable
+from deployments._explain import explain_run
 from deployments._jobs import job as find_job
 from deployments._jobs import jobs
 from deployments._picture import decision_picture
 from deployments._render import check_rendered, render
 from deployments._settings import Settings
+from deployments._submit import submit as submit_run
 from deployments._trigger import Trigger
-from work_pools import load_fleet
+from work_pools import Registration, inspect, load_fleet, register
 
 app = App(name="carbon", help="Run AI work when and where the grid is clean, and still on time.")
 pools = App(name="pools", help="Work pools: compare the fleet file with Prefect, or apply it.")
@@ -106,8 +109,6 @@ def submit(
     key
         Names the logical run: the same key never makes a second one.
     """
-    from deployments._submit import submit as submit_run
-
     job = find_job(name)
     made = _run(submit_run(job, _parameters(param), policy=policy, data_class=data_class, key=key))
     if json:
@@ -128,8 +129,6 @@ def explain(flow_run: UUID, *, json: Json = False) -> None:
     flow_run
         Id of the flow run, as in the address of its page.
     """
-    from deployments._explain import explain_run
-
     told = _run(explain_run(flow_run))
     if json:
         _out.print_json(told.model_dump_json())
@@ -140,11 +139,8 @@ def explain(flow_run: UUID, *, json: Json = False) -> None:
 @pools.default
 def show_pools(*, json: Json = False) -> None:
     """Compare the fleet file with the work pools in Prefect. Changes nothing."""
-    from prefect.client.orchestration import get_client
 
-    from work_pools import inspect
-
-    async def ask() -> BaseModel:
+    async def ask() -> Registration:
         async with get_client() as client:
             return await inspect(load_fleet(Settings.load().fleet), client)
 
@@ -160,11 +156,8 @@ def apply(*, prune: bool = False, json: Json = False) -> None:
     prune
         Also delete pools that an earlier apply made and the file no longer names.
     """
-    from prefect.client.orchestration import get_client
 
-    from work_pools import register
-
-    async def ask() -> BaseModel:
+    async def ask() -> Registration:
         async with get_client() as client:
             return await register(load_fleet(Settings.load().fleet), client, prune=prune)
 
@@ -249,9 +242,7 @@ def _run(work: Coroutine[Any, Any, _T]) -> _T:
     try:
         return asyncio.run(work)
     except httpx.HTTPError as error:
-        raise PrefectUnavailable(
-            f"The Prefect API did not answer ({type(error).__name__}). Check PREFECT_API_URL and the server."
-        ) from error
+        raise PrefectUnavailable.silent(error) from error
 
 
 def _rendered() -> str:
@@ -308,8 +299,18 @@ def _table(rows: list[dict[str, str]]) -> Table:
     return table
 
 
-def _show_registration(report: BaseModel, *, as_json: bool) -> None:
+def _show_registration(report: Registration, *, as_json: bool) -> None:
     if as_json:
         _out.print_json(report.model_dump_json())
         return
-    _out.print(str(report))
+    table = Table("Work pool", "Outcome")
+    for name, outcome in report.pools.items():
+        table.add_row(escape(name), outcome.value)
+    _out.print(table)
+    for line in report.drift:
+        _out.print(f"[yellow]differs[/] {escape(line)}")
+    for name in report.orphans:
+        _out.print(
+            f"[yellow]orphan[/] {escape(name)}: no longer in the fleet file; "
+            "`carbon pools apply --prune` deletes it"
+        )

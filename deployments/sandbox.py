@@ -71,7 +71,7 @@ class Sandbox:
         Raises:
             Unavailable: It exited with another code than 0.
         """
-        done = subprocess.run(
+        done = subprocess.run(  # noqa: S603  our own interpreter and arguments
             [sys.executable, "-m", *args],
             env=dict(self.env),
             cwd=cwd,
@@ -191,15 +191,15 @@ def _spawn(module: list[str], *, env: Mapping[str, str], log: Path) -> subproces
     """Start ``python -m MODULE`` in its own session, its output in a log file.
 
     In its own session it does not get the terminal's Ctrl-C; we stop it in order. An ignored SIGINT
-    (a run started with ``&`` from a script) would be inherited, and then a Prefect worker never ends
-    on SIGTERM; so it is at its default while the child starts.
+    (a run started with ``&`` from a script) would be inherited, and then a Prefect worker never
+    ends on SIGTERM; so it is at its default while the child starts.
     """
     inherited = signal.getsignal(signal.SIGINT)
     if inherited is signal.SIG_IGN:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     try:
         with log.open("ab") as output:
-            return subprocess.Popen(
+            return subprocess.Popen(  # noqa: S603  our own interpreter and arguments
                 [sys.executable, "-m", *module],
                 env=dict(env),
                 stdin=subprocess.DEVNULL,

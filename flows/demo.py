@@ -1,13 +1,14 @@
 """The demo: a real Prefect server, real workers, and four runs that the trigger decides on.
 
-``make demo`` starts it. It draws a small shop, or takes your pictures (``make demo IMAGES=folder``).
-Everything lies under ``.carbon/demo`` and ends with it, also on Ctrl-C; ``--keep`` leaves the server
-up until Ctrl-C, so that you can look around in the Prefect UI.
+``make demo`` starts it. It draws a small shop, or takes your pictures (``make demo IMAGES=dir``).
+Everything lies under ``.carbon/demo`` and ends with it, also on Ctrl-C; ``--keep`` leaves the
+server up until Ctrl-C, so that you can look around in the Prefect UI.
 """
 
 from __future__ import annotations
 
 import asyncio
+import os
 import shutil
 import signal
 import sys
@@ -44,6 +45,8 @@ _PATIENCE: Final = 200
 """Seconds after which the demo gives up on its runs."""
 
 _MARK: Final = ".carbon-demo"
+_COLOURS: Final = {"Completed": "green", "Failed": "red", "Crashed": "red"}
+_DULL: Final = {"Scheduled", "Pending", "Submitting"}
 
 _out = Console(highlight=False)
 _app = App(name="python -m flows.demo", help=__doc__)
@@ -73,24 +76,23 @@ def demo(
     home = _fresh(folder.absolute())
     _say(
         "[bold]Carbon-aware flows: the demo[/]\n"
-        "Real: the Prefect server, its workers, the embedding model. Modelled: the grid, a typical day in "
-        f"June. [bold]Time runs {_SPEED} times faster than life: 1 s is 10 min of grid time[/], and so "
-        "starting a process looks as if it took an hour. The regions and their GPUs are played by "
-        "processes on this machine."
+        "Real: the Prefect server, its workers, the embedding model. Modelled: the grid, a typical "
+        f"day in June. [bold]Time runs {_SPEED} times faster than life: 1 s is 10 min of grid "
+        "time[/], so starting a process looks as if it took an hour. The regions and their GPUs "
+        "are played by processes on this machine."
     )
     with _step("Drawing the sample shop"):
         shop = _make_shop(home, images)
     with _server(home) as box, box.connected():
-        with _step("Registering work pools and deployments (prefect deploy --all)"):
-            asyncio.run(_register())
-            box.prefect("deploy", "--all", cwd=_PROJECT)
-        settings = _start_workers(box, home, shop)
+        settings = Settings(home=home, data_roots=(shop.catalogue,), clock=f"@{home / 'clock'}")
+        asyncio.run(_prepare(box, settings))
         asyncio.run(_story(Trigger.from_settings(settings), shop))
         _show_results(settings)
         _say(f"Took {time.monotonic() - began:.0f} s.")
         if keep:
             _say(
-                f"The Prefect UI: [bold]{box.ui_url}[/] (flow runs, their graphs and artifacts). Ctrl-C ends it."
+                f"The Prefect UI: [bold]{box.ui_url}[/] (runs, their graphs and artifacts). "
+                "Ctrl-C ends it."
             )
             while True:
                 time.sleep(1)
@@ -151,30 +153,37 @@ def _server(home: Path) -> Iterator[Sandbox]:
             _say("[dim]Stopping workers and server ...[/]")
 
 
-async def _register() -> None:
-    async with get_client() as client:
-        await register(load_fleet(), client)
-
-
-def _start_workers(box: Sandbox, home: Path, shop: _Shop) -> Settings:
-    """Start one worker per pool; from here on grid time runs."""
-    settings = Settings(
-        home=home,
-        data_roots=(shop.catalogue,),
-        clock=f"{_GRID_START.isoformat()},{datetime.now(UTC).isoformat()},{_SPEED}",
-    )
+async def _prepare(box: Sandbox, settings: Settings) -> None:
+    """Register pools and deployments, start one worker per pool, and let grid time begin."""
+    fleet = load_fleet()
     env = {
         "CARBON_HOME": str(settings.home),
-        "CARBON_DATA_ROOTS": str(shop.catalogue),
+        "CARBON_DATA_ROOTS": os.pathsep.join(str(root) for root in settings.data_roots),
         "CARBON_CLOCK": settings.clock,
     }
-    fleet = load_fleet()
-    for pool in sorted(fleet.pools, key=lambda pool: (pool.region != fleet.home, pool.hardware)):
-        box.worker(pool.name, env)
-    _say(
-        f"{len(fleet.pools)} workers are starting, one per pool, in {len({p.region for p in fleet.pools})} regions."
+    regions = len({pool.region for pool in fleet.pools})
+    async with get_client() as client:
+        with _step("Registering work pools and deployments (prefect deploy --all)"):
+            await register(fleet, client)
+            for pool in fleet.pools:
+                box.worker(pool.name, env)
+            await asyncio.to_thread(box.prefect, "deploy", "--all", cwd=_PROJECT)
+        with _step(f"Starting {len(fleet.pools)} workers in {regions} regions"):
+            await _online(client, [pool.name for pool in fleet.pools])
+    clock = f"{_GRID_START.isoformat()},{datetime.now(UTC).isoformat()},{_SPEED}"
+    (settings.home / "clock").write_text(clock)
+
+
+async def _online(client: PrefectClient, pools: list[str]) -> None:
+    """Wait until a worker of each pool has reported."""
+    limit = time.monotonic() + _PATIENCE
+    while time.monotonic() < limit:
+        if all([await client.read_workers_for_work_pool(pool) for pool in pools]):
+            return
+        await asyncio.sleep(0.5)
+    raise Unavailable(
+        "Not all workers came up. Look at worker-*.log under the demo's prefect folder."
     )
-    return settings
 
 
 async def _story(trigger: Trigger, shop: _Shop) -> None:
@@ -221,7 +230,8 @@ async def _bypass(client: PrefectClient) -> UUID:
         deployment.id, parameters={"listing": "file:///personal.parquet", "data_class": "personal"}
     )
     _say(
-        f"The run {run.name!r} is created in pool us-west-2-gpu; it will refuse before it reads anything."
+        f"The run {run.name!r} is created in pool us-west-2-gpu; it will refuse before it reads "
+        "anything."
     )
     return run.id
 
@@ -231,50 +241,42 @@ async def _watch(
 ) -> dict[UUID, FlowRun]:
     """Print each change of state until all runs have ended."""
     seen: dict[UUID, str] = {}
-    names = dict(runs)
     ended: dict[UUID, FlowRun] = {}
     limit = time.monotonic() + _PATIENCE
     with _out.status("") as status:
         while time.monotonic() < limit and not runs.keys() <= ended.keys():
-            for run in await client.read_flow_runs(limit=50):
-                names.setdefault(run.id, _child_name(run, names, runs))
-                _report(run, names[run.id], seen, trigger)
+            found = [run for run in await client.read_flow_runs(limit=50) if not run.auto_scheduled]
+            labels = {run.name: runs[run.id] for run in found if run.id in runs}
+            for run in sorted(found, key=lambda run: run.name):
+                entry = run.name.removesuffix("-embed")
+                label = labels.get(run.name) or f"{labels.get(entry, entry)}: embed"
+                _report(run, label, seen, trigger)
                 if run.state and run.state.is_final():
                     ended[run.id] = run
-            status.update(
-                f"grid time {trigger.clock.now():%H:%M}, {len(runs.keys() - ended.keys())} runs to go"
-            )
-            await asyncio.sleep(1)
+            left = len(runs.keys() - ended.keys())
+            status.update(f"grid time {trigger.clock.now():%H:%M}, {left} runs to go")
+            await asyncio.sleep(0.5)
     return ended
 
 
-def _child_name(run: FlowRun, names: dict[UUID, str], runs: dict[UUID, str]) -> str:
-    parents = [label for label in runs.values()]
-    return next(
-        (f"{label} > embed" for label in parents if names and run.parent_task_run_id), run.name
-    )
-
-
-def _report(run: FlowRun, name: str, seen: dict[UUID, str], trigger: Trigger) -> None:
-    state = run.state.name if run.state and run.state.name else "?"
-    if seen.get(run.id) == state or run.auto_scheduled:
+def _report(run: FlowRun, label: str, seen: dict[UUID, str], trigger: Trigger) -> None:
+    state = (run.state.name if run.state else None) or "?"
+    if seen.get(run.id) == state or state in _DULL:
         return
     seen[run.id] = state
-    colour = {"Completed": "green", "Failed": "red", "Crashed": "red"}.get(state, "cyan")
-    reason = (
-        f": {escape((run.state.message or '').splitlines()[0])}"
-        if run.state and state == "Failed" and run.state.message
-        else ""
-    )
+    message = (run.state.message if run.state else None) or ""
+    told = f": {escape(message.splitlines()[0])}" if state == "Failed" and message else ""
     _say(
-        f"  {trigger.clock.now():%H:%M}  {name:<18} {run.work_pool_name or '':<18} [{colour}]{state}[/]{reason}"
+        f"  {trigger.clock.now():%H:%M}  {label:<18} {run.work_pool_name or '':<18} "
+        f"[{_COLOURS.get(state, 'cyan')}]{state}[/]{told}"
     )
 
 
 def _tell(made: Submission) -> None:
     decision = made.decision
-    _say(f"{escape(decision.headline)}\n  {escape(decision.reason)}")
-    _say(f"  Policy: {escape(decision.policy)}")
+    _say(f"[bold]{escape(decision.headline)}[/]")
+    _say(f"  {escape(decision.reason)}")
+    _say(f"  [dim]{escape(decision.policy)}[/]")
     for note in decision.breaches:
         _say(f"  [yellow]gave way:[/] {escape(note)}")
 

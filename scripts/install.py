@@ -5,7 +5,6 @@ Standard library only: it runs before anything is installed. Safe to run again a
 
 from __future__ import annotations
 
-import shutil
 import subprocess
 import sys
 import time
@@ -48,7 +47,6 @@ def main() -> int:
 def works(python: Path) -> bool:
     """Tell whether the environment is there and has a pip (a moved or half-made one has not)."""
     if not python.exists():
-        shutil.rmtree(python.parents[1], ignore_errors=True)
         return False
     probe = [str(python), "-c", "import pip"]
     return subprocess.run(probe, capture_output=True, check=False).returncode == 0
@@ -83,4 +81,7 @@ def say(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    try:
+        sys.exit(main())
+    except KeyboardInterrupt:
+        sys.exit("Stopped. Run it again to go on from here.")

@@ -20,7 +20,7 @@ import pytest
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.servers import Server
+    from deployments.sandbox import Sandbox
 
 ROOT = Path(__file__).parents[1]
 LAYERS = ("carbon", "work_pools", "deployments", "flows")  # each may import only those before it
@@ -213,7 +213,7 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
 
 
 @pytest.mark.server
-def test_server_creates_a_run_for_a_cron_schedule(prefect_server: Server) -> None:
+def test_server_creates_a_run_for_a_cron_schedule(prefect_server: Sandbox) -> None:
     """The locked packages give a server that boots and whose scheduler creates cron runs.
 
     A newer sqlalchemy lets the server boot and never schedules anything, so booting proves little.

@@ -1,4 +1,4 @@
-"""Image embeddings on Prefect: list what changed, embed it where the grid is clean, publish at once.
+"""Image embeddings on Prefect: list what changed, embed it where the grid is clean, publish it.
 
 Start it from the Prefect UI (deployment ``image-embeddings/entry``), by its schedule, with
 ``carbon submit image-embeddings --param images=FOLDER``, or from another service. Vectors and index
@@ -50,8 +50,8 @@ async def image_embeddings(
     """Embed the product images of a folder and publish vectors and index.
 
     Args:
-        images: Folder with product images; by default CARBON_HOME/images. It must lie in CARBON_HOME
-            or in one of CARBON_DATA_ROOTS.
+        images: Folder with product images; by default CARBON_HOME/images. It must lie in
+            CARBON_HOME or in one of CARBON_DATA_ROOTS.
         catalogue: Name under which vectors and index are published.
         policy: When and where the heavy stage may run.
         data_class: Class of the images, e.g. public or personal: where they may be processed.

@@ -24,7 +24,6 @@ from work_pools import PLANNER_LOCK, ForeignPool, Outcome, inspect, register
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import WorkPool
-
     from tests.servers import Server
 
 pytestmark = pytest.mark.server

@@ -1,0 +1,74 @@
+"""Which pools may run a stage, and why the others may not."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NoReturn
+
+from carbon._decision import Refusal, Rule
+from carbon._errors import BadInput, ResidencyError
+from carbon._fleet import residency_text
+
+if TYPE_CHECKING:
+    from carbon._fleet import Pool
+    from carbon._request import Request
+    from carbon._workload import Stage
+
+
+class Refusals:
+    """The pools that are not used; the first reason for a pool stands."""
+
+    def __init__(self) -> None:
+        self._found: dict[str, Refusal] = {}
+
+    def add(self, pool: Pool, rule: Rule, reason: str) -> None:
+        """Note why a pool is not used."""
+        refusal = Refusal(pool=pool.name, region=pool.region, rule=rule, reason=reason)
+        self._found.setdefault(pool.name, refusal)
+
+    def all(self) -> tuple[Refusal, ...]:
+        """Return all refusals in the order in which they were found."""
+        return tuple(self._found.values())
+
+
+def permitted(request: Request, stage: Stage, refusals: Refusals) -> tuple[Pool, ...]:
+    """Return the pools that residency and policy permit for a stage.
+
+    Raises:
+        ResidencyError: Residency leaves no pool.
+        BadInput: The policy's regions have no pool that can run it.
+    """
+    fleet = request.fleet
+    able = (
+        [pool for pool in fleet.pools if pool.can_run(stage)] if stage.heavy else [fleet.home_cpu]
+    )
+    fitting = []
+    for pool in able:
+        if not fleet.permits(pool, *request.data_classes):
+            why = residency_text(fleet, pool, *request.data_classes)
+            refusals.add(pool, Rule.RESIDENCY, why)
+        elif stage.heavy and pool.region not in (request.policy.only_regions or (pool.region,)):
+            allowed = ", ".join(request.policy.only_regions or ())
+            refusals.add(pool, Rule.POLICY, f"the policy allows only {allowed}")
+        else:
+            fitting.append(pool)
+    if not fitting:
+        _nowhere(request, stage)
+    return tuple(fitting)
+
+
+def _nowhere(request: Request, stage: Stage) -> NoReturn:
+    allowed = request.fleet.jurisdictions(*request.data_classes)
+    only = ", ".join(request.policy.only_regions or ())
+    if allowed is None:
+        raise BadInput(
+            "policy.only_regions",
+            f"the fleet has no pool for stage {stage.name!r} in {only or 'any region'}",
+            "Name a region of the fleet file, or leave only_regions empty.",
+        )
+    classes = " and ".join(repr(name) for name in request.data_classes)
+    within = f", and the policy allows only {only}" if only else ""
+    raise ResidencyError(
+        f"{request.workload.name}: no permitted pool for stage {stage.name!r}. {classes} data may "
+        f"only be processed in {', '.join(sorted(allowed)) or 'no jurisdiction'}{within}. "
+        "Add a pool there, or change only_regions; residency never gives way."
+    )

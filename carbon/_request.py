@@ -1,0 +1,55 @@
+"""What a decision depends on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING
+
+from carbon._chain import Chain
+from carbon._decision import Reservation
+from carbon._fleet import Fleet, Pool
+from carbon._outlook import Outlook
+from carbon._policy import CarbonPolicy
+from carbon._workload import Workload
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class Request:
+    """Everything that a decision depends on.
+
+    Attributes:
+        workload: What is to run.
+        policy: How it may be placed.
+        fleet: Where it could run.
+        outlook: What is believed about the grid.
+        now: Grid time at which the decision is made.
+        deadline: Latest acceptable finish.
+        busy: Slots that other runs hold or will hold.
+        data_class: Class of this run's data, on top of the workload's own.
+        may_wait: False for a stage whose run has already begun: only the place is chosen.
+        entry: True when the chain begins with an entry run in the home CPU pool.
+    """
+
+    workload: Workload
+    policy: CarbonPolicy
+    fleet: Fleet
+    outlook: Outlook
+    now: datetime
+    deadline: datetime
+    busy: tuple[Reservation, ...] = ()
+    data_class: str | None = None
+    may_wait: bool = True
+    entry: bool = True
+
+    @property
+    def data_classes(self) -> tuple[str, ...]:
+        """The classes whose residency rules all hold."""
+        return tuple(dict.fromkeys(filter(None, (self.workload.data_class, self.data_class))))
+
+    def chain(self, pools: Sequence[Pool]) -> Chain:
+        """Lay the workload out on these pools."""
+        return Chain.on(self.fleet, self.outlook, self.workload.stages, pools, entry=self.entry)

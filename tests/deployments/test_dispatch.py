@@ -1,0 +1,206 @@
+"""Dispatch against a real server: the parent runs in this process, its children in a worker."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+    TaskRunFilter,
+    TaskRunFilterFlowRunId,
+)
+from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
+from prefect.states import Cancelling
+
+from carbon import CarbonPolicy, ResidencyError
+from deployments import Job, NotDeployed, dispatch
+from tests.deployments.lab import JOB
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from tests.deployments.conftest import Lab
+
+pytestmark = pytest.mark.server
+
+POLICY = CarbonPolicy()
+
+
+@dataclass(frozen=True)
+class Family:
+    """A parent that dispatched, as Prefect shows it."""
+
+    parent: FlowRun
+    children: list[FlowRun]
+    task_runs: list[TaskRun]
+
+    @property
+    def message(self) -> str:
+        """Message of the parent's last state."""
+        return (self.parent.state.message if self.parent.state else None) or ""
+
+
+@pytest.fixture(scope="module")
+def families(lab: Lab) -> Mapping[str, Family]:
+    """One family for each thing that a child can do; all run at the same time."""
+
+    @flow(name="errand-parent")
+    async def parent(act: str) -> UUID:
+        given = {"label": f"dispatch-{act}", "act": act, "data_class": "personal"}
+
+        async def once() -> FlowRun:
+            return await dispatch(
+                JOB, "carry", given, POLICY, data_class="personal", trigger=lab.trigger
+            )
+
+        if act != "twice":
+            return (await once()).id
+        given["act"] = "complete"
+        first, second = await asyncio.gather(once(), once())
+        third = await once()
+        assert first.id == second.id == third.id
+        return first.id
+
+    async def main() -> dict[str, UUID]:
+        ids: dict[str, UUID] = {}
+
+        async def run(act: str) -> None:
+            state: State[UUID] = await parent(act, return_state=True)
+            assert state.state_details.flow_run_id
+            ids[act] = state.state_details.flow_run_id
+
+        acts = ("twice", "fail", "crash", "sleep")
+        await asyncio.gather(_cancel(lab, "sleep"), *(run(act) for act in acts))
+        return ids
+
+    ids = asyncio.run(main())
+    return {act: _family(lab, run_id) for act, run_id in ids.items()}
+
+
+async def _cancel(lab: Lab, act: str) -> None:
+    """Cancel the child once it runs, as a person does in the UI."""
+    async with get_client() as client:
+        for _ in range(120):
+            for run in await client.read_flow_runs(limit=50):
+                if run.parameters.get("act") == act and run.state_name == "Running":
+                    if run.parent_task_run_id:
+                        assert lab.processes(run.id), "the detector of processes is blind"
+                        await client.set_flow_run_state(run.id, Cancelling(message="not needed"))
+                        return
+            await asyncio.sleep(0.5)
+    pytest.fail(f"no child to cancel\n{lab.report()}")
+
+
+def _family(lab: Lab, parent: UUID) -> Family:
+    below = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]))
+    own = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[parent]))
+    return Family(
+        lab.run(parent),
+        lab.client.read_flow_runs(flow_run_filter=below),
+        lab.client.read_task_runs(task_run_filter=own),
+    )
+
+
+def test_child_is_a_subflow_in_another_pool(lab: Lab, families: Mapping[str, Family]) -> None:
+    """The stage runs in the clean pool, as a subflow of its parent, under a name that says so."""
+    family = families["twice"]
+    (child,), (task_run,) = family.children, family.task_runs
+    assert child.work_pool_name == "lab-green"
+    assert child.parent_task_run_id == task_run.id
+    assert child.name == f"{family.parent.name}-carry"
+    assert child.state_name == "Completed"
+
+
+def test_same_stage_is_executed_once(lab: Lab, families: Mapping[str, Family]) -> None:
+    """Dispatching the same stage three times, twice at the same moment, executes it once."""
+    assert families["twice"].parent.state_name == "Completed"
+    assert lab.executions("dispatch-twice") == 1
+
+
+@pytest.mark.parametrize(
+    ("act", "state", "reason"),
+    [
+        ("fail", "Failed", "the parcel is broken"),
+        ("crash", "Crashed", "status code: 7"),
+        ("sleep", "Cancelled", ""),
+    ],
+)
+def test_parent_fails_with_its_child(
+    families: Mapping[str, Family], act: str, state: str, reason: str
+) -> None:
+    """The parent of a child that did not complete fails with the child's name, state and reason."""
+    family = families[act]
+    (child,) = family.children
+    assert child.state_name == state
+    assert family.parent.state_name == "Failed"
+    for told in ("StageFailed", "'carry'", "'lab-green'", repr(child.name), state, reason):
+        assert told in family.message
+
+
+@pytest.mark.parametrize("act", ["twice", "fail", "crash", "sleep"])
+def test_no_task_run_is_left_pending(families: Mapping[str, Family], act: str) -> None:
+    """The task run that stands for the child in the parent's graph ends with it."""
+    (task_run,) = families[act].task_runs
+    assert task_run.state
+    assert task_run.state.is_final(), task_run.state_name
+
+
+def test_decision_of_the_stage_is_on_the_parent(
+    lab: Lab, families: Mapping[str, Family]
+) -> None:
+    """Why the stage runs where it does is shown on the run that dispatched it."""
+    assert lab.artifacts(families["fail"].parent.id).keys() >= {
+        "decision-errand",
+        "options-errand",
+        "refusals-errand",
+        "grid-errand",
+    }
+
+
+def test_stage_without_deployment_fails_before_a_run_exists(lab: Lab) -> None:
+    """A missing execution deployment is one clear error, and no task run is left behind."""
+    absent = JOB.model_copy(
+        update={"workload": JOB.workload.model_copy(update={"name": "never-deployed"})}
+    )
+    parent = _alone(lab, absent, POLICY)
+    assert isinstance(parent, NotDeployed)
+    assert "prefect deploy --all" in str(parent)
+
+
+def test_stage_without_permitted_pool_is_refused(lab: Lab) -> None:
+    """Dispatch never falls back to a pool that residency or the policy forbids."""
+    only_far = CarbonPolicy(only_regions=("aws:us-west-2",))
+    assert isinstance(_alone(lab, JOB, only_far), ResidencyError)
+
+
+def _alone(lab: Lab, job: Job, policy: CarbonPolicy) -> BaseException:
+    """Dispatch and return the error; nothing may be left in the parent's graph."""
+
+    @flow(name="errand-alone")
+    async def parent() -> None:
+        await dispatch(
+            job, "carry", {"label": "alone", "act": "complete"}, policy, data_class="personal",
+            trigger=lab.trigger,
+        )
+
+    state = asyncio.run(parent(return_state=True))
+    assert state.type is StateType.FAILED
+    family = _family(lab, state.state_details.flow_run_id)
+    assert not family.children
+    assert not family.task_runs
+    error = asyncio.run(state.aresult(raise_on_failure=False))
+    assert isinstance(error, BaseException)
+    return error
+
+
+def test_dispatch_outside_a_flow_says_so(lab: Lab) -> None:
+    """Called from plain code, dispatch says where it belongs."""
+    with pytest.raises(RuntimeError, match="inside a flow run"):
+        asyncio.run(dispatch(JOB, "carry", {}, POLICY, trigger=lab.trigger))
