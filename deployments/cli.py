@@ -16,7 +16,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 from uuid import UUID
@@ -42,7 +42,7 @@ from deployments._render import check_rendered, render
 from deployments._settings import Settings
 from deployments._submit import submit as submit_run
 from deployments._trigger import Trigger
-from work_pools import Registration, inspect, load_fleet, register
+from work_pools import Outcome, Registration, inspect, load_fleet, register
 
 app = App(name="carbon", help="Run AI work when and where the grid is clean, and still on time.")
 pools = App(name="pools", help="Work pools: compare the fleet file with Prefect, or apply it.")
@@ -53,6 +53,16 @@ app.command(deployments)
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for machines.")]
 Policy = Annotated[CarbonPolicy | None, Parameter(name="*")]
 _out = Console()
+_DONE = {
+    Outcome.FOREIGN: "foreign: not made by `carbon pools apply`, left alone",
+    Outcome.CONFLICT: "conflict: has another type, which Prefect cannot change",
+}
+_FOUND = {
+    **_DONE,
+    Outcome.CREATED: "not in Prefect yet",
+    Outcome.UPDATED: "differs from the fleet file",
+    Outcome.UNCHANGED: "as in the fleet file",
+}
 _T = TypeVar("_T")
 
 
@@ -144,7 +154,7 @@ def show_pools(*, json: Json = False) -> None:
         async with get_client() as client:
             return await inspect(load_fleet(Settings.load().fleet), client)
 
-    _show_registration(_run(ask()), as_json=json)
+    _show_registration(_run(ask()), _FOUND, as_json=json)
 
 
 @pools.command
@@ -161,7 +171,7 @@ def apply(*, prune: bool = False, json: Json = False) -> None:
         async with get_client() as client:
             return await register(load_fleet(Settings.load().fleet), client, prune=prune)
 
-    _show_registration(_run(ask()), as_json=json)
+    _show_registration(_run(ask()), _DONE, as_json=json)
 
 
 @deployments.command(name="render")
@@ -299,13 +309,15 @@ def _table(rows: list[dict[str, str]]) -> Table:
     return table
 
 
-def _show_registration(report: Registration, *, as_json: bool) -> None:
+def _show_registration(
+    report: Registration, words: Mapping[Outcome, str], *, as_json: bool
+) -> None:
     if as_json:
         _out.print_json(report.model_dump_json())
         return
     table = Table("Work pool", "Outcome")
     for name, outcome in report.pools.items():
-        table.add_row(escape(name), outcome.value)
+        table.add_row(escape(name), words.get(outcome, outcome.value))
     _out.print(table)
     for line in report.drift:
         _out.print(f"[yellow]differs[/] {escape(line)}")
