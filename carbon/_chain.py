@@ -69,6 +69,24 @@ class _Window:
 
 
 @dataclass(frozen=True)
+class _Slot:
+    """A slot that the chain takes, in seconds from its start."""
+
+    pool: Pool
+    begin: float
+    end: float
+    stage: str
+
+    def reserved(self, start: datetime) -> Reservation:
+        return Reservation(
+            pool=self.pool.name,
+            start=start + timedelta(seconds=self.begin),
+            end=start + timedelta(seconds=self.end),
+            stage=self.stage,
+        )
+
+
+@dataclass(frozen=True)
 class Chain:
     """Stages on pools, back to back.
 
@@ -138,11 +156,10 @@ class Chain:
             if window.pool.billed_energy and price is not None:
                 found += [price.edges - window.begin, price.edges - window.end]
         for slot in busy:
-            for pool, begin, end in self._slots():
-                if pool.name == slot.pool:
-                    found.append(
-                        np.array([slot.end.timestamp() - begin, slot.start.timestamp() - end])
-                    )
+            for own in self._slots():
+                if own.pool.name == slot.pool:
+                    after, before = slot.end.timestamp(), slot.start.timestamp()
+                    found.append(np.array([after - own.begin, before - own.end]))
         every = np.unique(np.concatenate(found))
         return every[(every >= low) & (every <= high)]
 
@@ -165,9 +182,9 @@ class Chain:
     def free(self, starts: NDArray[np.float64], busy: Sequence[Reservation]) -> NDArray[np.bool_]:
         """Tell for each start whether every pool has a free slot all along."""
         result = np.ones(starts.shape, dtype=np.bool_)
-        for pool, begin, end in self._slots():
-            for full_from, full_to in _full(pool, busy):
-                result &= (starts + end <= full_from) | (starts + begin >= full_to)
+        for own in self._slots():
+            for full_from, full_to in _full(own.pool, busy):
+                result &= (starts + own.end <= full_from) | (starts + own.begin >= full_to)
         return result
 
     def option(self, start: datetime, deadline: datetime) -> Option:
@@ -185,17 +202,19 @@ class Chain:
             usd=sum(placement.usd for placement in placements),
             g=grams,
             g_per_kwh=None if grams is None else grams / kwh,
+            slots=tuple(slot.reserved(start) for slot in self._slots()),
         )
 
     @property
     def _home_zone(self) -> str:
         return self.fleet.home_cpu.place.zone
 
-    def _slots(self) -> list[tuple[Pool, float, float]]:
-        """Slots that the chain takes: pool, begin and end in seconds from its start."""
-        slots = [(w.pool, w.due, w.end_p95) for w in self.windows if w.stage.heavy]
+    def _slots(self) -> list[_Slot]:
+        slots = [
+            _Slot(w.pool, w.due, w.end_p95, w.stage.name) for w in self.windows if w.stage.heavy
+        ]
         if self.entry:
-            slots.append((self.fleet.home_cpu, 0.0, self.windows[-1].end_p95))
+            slots.append(_Slot(self.fleet.home_cpu, 0.0, self.windows[-1].end_p95, ""))
         return slots
 
     def _zone_means(

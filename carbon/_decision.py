@@ -39,11 +39,13 @@ class Reservation(_Frozen):
         pool: Name of the pool.
         start: When the slot is taken.
         end: When it is free again, by the 95th percentile of the run time.
+        stage: The stage that holds it; empty for the entry run, which holds its own to the end.
     """
 
     pool: str
     start: datetime
     end: datetime
+    stage: str = ""
 
 
 class Placement(_Frozen):
@@ -91,6 +93,7 @@ class Option(_Frozen):
         usd: Expected cost.
         g: Expected emissions in gCO2e; ``None`` without a signal.
         g_per_kwh: Emissions over energy; ``None`` without a signal.
+        slots: The pool slots that it takes.
     """
 
     placements: tuple[Placement, ...]
@@ -101,6 +104,7 @@ class Option(_Frozen):
     usd: float
     g: float | None
     g_per_kwh: float | None
+    slots: tuple[Reservation, ...]
 
     def placement(self, stage: str) -> Placement:
         """Return the placement of a stage."""
@@ -190,21 +194,6 @@ class Decision(_Frozen):
         if self.saving_percent is not None and self.chosen.g is not None:
             text += f", {_change(self.saving_percent)}{_amount(self.chosen.g)} expected"
         return text + (" (modelled grid)." if self.modelled else ".")
-
-    def reservations(self) -> tuple[Reservation, ...]:
-        """Return the slots that the chosen option takes: its stages', and the entry run's own."""
-        end = self.chosen.placements[-1].end_p95
-        light = [placement for placement in self.chosen.placements if not placement.heavy]
-        entry = [
-            Reservation(pool=placement.pool, start=self.chosen.start, end=end)
-            for placement in light[:1]
-        ]
-        heavy = [
-            Reservation(pool=placement.pool, start=placement.start, end=placement.end_p95)
-            for placement in self.chosen.placements
-            if placement.heavy
-        ]
-        return (*entry, *heavy)
 
 
 def _change(saving_percent: float) -> str:

@@ -106,7 +106,7 @@ class _Order:
             verdict = await self._decide(client, hold)
             log.info("Stage %r: %s", self.stage, verdict.decision.headline)
             if hold:
-                moved = _moved(hold, verdict.decision, self.trigger)
+                moved = _moved(hold, verdict.decision, self.stage)
                 await client.update_flow_run_labels(entry.id, moved.labels())
             child = await self._create(verdict.decision, f"{entry.name}-{self.stage}")
         await publish_decision(verdict, self.trigger.settings, run_name=child.name)
@@ -138,11 +138,10 @@ class _Order:
             raise NotDeployed(deployment) from error
 
 
-def _moved(hold: Hold, decision: Decision, trigger: Trigger) -> Hold:
+def _moved(hold: Hold, decision: Decision, stage: str) -> Hold:
     """Return the run's hold with the stage's slot where it now is."""
-    home = trigger.fleet.home_cpu.name
-    kept = tuple(slot for slot in hold.slots if slot.pool == home)
-    return Hold(hold.deadline, hold.start, hold.deferrals, (*kept[:1], *decision.reservations()))
+    kept = tuple(slot for slot in hold.slots if slot.stage != stage)
+    return Hold(hold.deadline, hold.start, hold.deferrals, (*kept, *decision.chosen.slots))
 
 
 async def _finished(client: PrefectClient, child: FlowRun, stage: str) -> FlowRun:

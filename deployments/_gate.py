@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Final
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.responses import SetStateStatus
 from prefect.concurrency.asyncio import concurrency
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
@@ -83,14 +84,24 @@ async def gate(
             hold = Hold.of(verdict.decision, deferrals=passage.deferrals + waits)
             await client.update_flow_run_labels(run.id, hold.labels())
             if waits:
-                state = waiting_state(verdict.decision, trigger.clock)
-                await client.set_flow_run_state(run.id, state, force=True)
+                waits = await _put_off(client, run, verdict.decision, trigger, log)
     _tell(log, verdict.decision)
     await publish_decision(verdict, trigger.settings, run_name=run.name if run else "local")
     if waits:
         log.info("This attempt ends; the run wakes by itself at its start.")
         raise Abort("The run waits for its clean window.")
     return verdict.decision
+
+
+async def _put_off(
+    client: PrefectClient, run: FlowRun, decision: Decision, trigger: Trigger, log: Log
+) -> bool:
+    """Re-time the run; ``False`` when Prefect refuses, e.g. because somebody is cancelling it."""
+    answer = await client.set_flow_run_state(run.id, waiting_state(decision, trigger.clock))
+    if answer.status is not SetStateStatus.ACCEPT:
+        log.warning("Prefect does not let the run wait (%s), so it goes now", answer.details)
+        return False
+    return True
 
 
 @asynccontextmanager

@@ -67,7 +67,7 @@ class Hold:
             deadline=decision.deadline,
             start=decision.chosen.start,
             deferrals=deferrals,
-            slots=decision.reservations(),
+            slots=decision.chosen.slots,
             decision=told,
         )
 

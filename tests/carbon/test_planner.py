@@ -341,7 +341,7 @@ def test_promises_hold_whatever_the_grid_does(
         assert decision.chosen.start <= decision.chosen.latest_safe_start
         assert decision.chosen.placements[-1].end_p95 <= deadline
     if "capacity" not in broken:
-        for slot in decision.reservations():
+        for slot in decision.chosen.slots:
             assert _peak(slot, busy) <= FLEET.pool(slot.pool).capacity
     if policy.max_cost_usd and "cost" not in broken:
         assert decision.chosen.usd <= policy.max_cost_usd * (1 + 1e-6)
