@@ -66,7 +66,7 @@ async def dispatch(
         raise RuntimeError("dispatch() works inside a flow run; call it from an entry flow")
     order = _Order(job, stage, dict(parameters), policy, data_class, trigger, context.flow_run.id)
     async with get_client() as client:
-        child = await order.existing(client) or await order.start(client)
+        child = await order.place(client)
         get_run_logger().info(
             "Stage %r runs as %r in pool %r", stage, child.name, child.work_pool_name
         )
@@ -97,10 +97,13 @@ class _Order:
         found = await client.read_flow_runs(flow_run_filter=same, limit=1)
         return found[0] if found else None
 
-    async def start(self, client: PrefectClient) -> FlowRun:
-        """Choose the pool and create the run there."""
+    async def place(self, client: PrefectClient) -> FlowRun:
+        """Return the run of this order: the one that there is, or a new one in the chosen pool."""
         log = get_run_logger()
         async with planning(log):
+            # Inside the lock: a second attempt at the same moment must find what the first has made.
+            if made := await self.existing(client):
+                return made
             entry = await client.read_flow_run(self.entry_id)
             hold = Hold.read(entry.labels)
             verdict = await self._decide(client, hold)

@@ -8,8 +8,9 @@ A package announces its jobs in ``pyproject.toml``::
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from importlib.metadata import entry_points
-from typing import Annotated, Self
+from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -36,6 +37,11 @@ class Schedule(BaseModel):
     active: bool = True
 
 
+def accept(parameters: Mapping[str, Any]) -> None:
+    """Accept any parameters; the deployment's schema still holds."""
+    del parameters
+
+
 class Job(BaseModel):
     """A workload and its flows.
 
@@ -45,6 +51,8 @@ class Job(BaseModel):
         entrypoint: Module path of the entry flow.
         heavy: Name of each heavy stage to the module path of its execution flow.
         policy: Default policy of the deployment.
+        check: Refuses parameters of the entry flow with a ``BadInput``; called before a run is
+            created, and by the entry flow before it waits.
         schedules: When runs are created.
     """
 
@@ -55,6 +63,7 @@ class Job(BaseModel):
     entrypoint: str
     heavy: dict[str, str] = Field(default_factory=dict)
     policy: CarbonPolicy = CarbonPolicy()
+    check: Callable[[Mapping[str, Any]], None] = accept
     schedules: Annotated[tuple[Schedule, ...], Field()] = ()
 
     @model_validator(mode="after")

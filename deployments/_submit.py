@@ -21,6 +21,7 @@ from deployments._errors import NotDeployed, PrefectUnavailable
 from deployments._gate import planning
 from deployments._hold import Hold, taken, waiting_state
 from deployments._jobs import Job
+from deployments._parameters import require_parameters
 from deployments._trigger import Trigger
 
 _SUBMISSION = "carbon.submission"
@@ -83,10 +84,14 @@ async def submit(
             "Give a later release or a longer finish_by.",
         )
     request = _Request(job, dict(parameters or {}), policy, deadline, data_class, key, trigger)
-    request.decide(())  # Residency and fit are checked before the API is asked for anything.
+    # All that can be refused here is refused before the API is asked for anything.
+    require_parameters(job, request.given())
+    request.decide(())
     try:
-        async with get_client() as client, planning(get_logger("carbon.submit")):
-            return await request.create(client)
+        async with get_client() as client:
+            deployment = await request.deployment(client)
+            async with planning(get_logger("carbon.submit")):
+                return await request.create(client, deployment)
     except httpx.TransportError as error:
         raise PrefectUnavailable.silent(error) from error
 
@@ -109,16 +114,15 @@ class _Request:
         )
         return verdict.decision
 
-    async def create(self, client: PrefectClient) -> Submission:
+    async def create(self, client: PrefectClient, deployment: DeploymentResponse) -> Submission:
         """Create the run at the start that is planned now."""
-        deployment = await self._deployment(client)
         decision = self.decide(await taken(client, self.trigger.clock.now()))
         waits = decision.chosen.start > decision.decided_at
         submission = uuid4().hex
         try:
             run = await client.create_flow_run_from_deployment(
                 deployment.id,
-                parameters=self._given(),
+                parameters=self.given(),
                 state=waiting_state(decision, self.trigger.clock) if waits else Scheduled(),
                 idempotency_key=self.key,
                 labels={
@@ -135,13 +139,15 @@ class _Request:
             decision=decision,
         )
 
-    def _given(self) -> dict[str, Any]:
+    def given(self) -> dict[str, Any]:
+        """Return all parameters of the entry flow."""
         own: dict[str, Any] = {"policy": self.policy.model_dump(mode="json")}
         if self.data_class is not None:
             own["data_class"] = self.data_class
         return {**self.parameters, **own}
 
-    async def _deployment(self, client: PrefectClient) -> DeploymentResponse:
+    async def deployment(self, client: PrefectClient) -> DeploymentResponse:
+        """Return the job's entry deployment."""
         try:
             return await client.read_deployment_by_name(self.job.entry_deployment)
         except ObjectNotFound as error:

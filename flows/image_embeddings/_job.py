@@ -2,10 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import timedelta
+from pathlib import Path
+from typing import Any
 
 from carbon import Hardware, Need, Stage, Workload
-from deployments import Job, Schedule
+from deployments import Job, Schedule, Settings
+from flows.image_embeddings._catalogue import resolve_folder
+
+
+def images_folder(images: str) -> Path:
+    """Return the folder with product images; empty means ``CARBON_HOME/images``.
+
+    Raises:
+        BadInput: It is missing, is no folder, or lies outside the folders that flows may read.
+    """
+    settings = Settings.load()
+    return resolve_folder(images or str(settings.home / "images"), settings.roots)
+
+
+def check_images(parameters: Mapping[str, Any]) -> None:
+    """Refuse a wrong images folder before a run is created or waits.
+
+    Raises:
+        BadInput: See :func:`images_folder`.
+    """
+    images_folder(str(parameters.get("images") or ""))
+
 
 JOB = Job(
     workload=Workload(
@@ -39,5 +63,6 @@ JOB = Job(
     description="Embeds new product images and publishes vectors and index.",
     entrypoint="flows.image_embeddings.image_embeddings",
     heavy={"embed": "flows.image_embeddings.embed"},
+    check=check_images,
     schedules=(Schedule(slug="nightly", cron="0 20 * * *", timezone="Europe/Berlin"),),
 )

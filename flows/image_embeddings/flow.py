@@ -25,7 +25,7 @@ from pydantic import Field
 from carbon import CarbonPolicy
 from deployments import Settings, dispatch, gate, guard
 from flows.image_embeddings._catalogue import Rejected
-from flows.image_embeddings._job import JOB
+from flows.image_embeddings._job import JOB, images_folder
 from flows.image_embeddings._published import Manifest, Published
 from flows.image_embeddings._sheet import contact_sheet
 from flows.image_embeddings._stages import (
@@ -56,6 +56,7 @@ async def image_embeddings(
         policy: When and where the heavy stage may run.
         data_class: Class of the images, e.g. public or personal: where they may be processed.
     """
+    JOB.check({"images": images})
     await gate(JOB.workload, policy, data_class=data_class)
     listed = list_stage(images, catalogue)
     listing = listed.listing
@@ -87,9 +88,8 @@ async def embed(
 @task(name="list", retries=2, retry_delay_seconds=5)
 def list_stage(images: str, catalogue: str) -> Listed:
     """List the folder and find what is new."""
-    settings = Settings.load()
-    folder = images or str(settings.home / "images")
-    listed = list_images(folder, _store(catalogue), roots=settings.roots)
+    roots = Settings.load().roots
+    listed = list_images(str(images_folder(images)), _store(catalogue), roots=roots)
     get_run_logger().info(
         "%d images: %d new, %d unchanged, %d duplicates, %d rejected",
         listed.images,
