@@ -81,13 +81,13 @@ def evaluate(
 ) -> Candidates | None:
     """Evaluate one set of pools; ``None`` when the deadline or the signal rules it out."""
     latest = request.deadline - chain.needed
-    if latest < request.now:
+    if latest < request.earliest:
         hours = f"{chain.needed.total_seconds() / 3600:.1f} h"
         for pool in chain.heavy_pools:
             refusals.add(pool, Rule.DEADLINE, f"needs {hours} with one retry, more than is left")
         return None
-    last = latest if request.may_wait else request.now
-    starts = chain.starts(request.now, last, request.busy)
+    last = latest if request.may_wait else request.earliest
+    starts = chain.starts(request.earliest, last, request.busy)
     grams, usd = chain.grams(starts), chain.cost(starts)
     known = ~np.isnan(grams) & ~np.isnan(usd)
     if not known.any():

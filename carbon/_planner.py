@@ -52,7 +52,7 @@ class _Planning:
         stages = request.workload.stages
         self.permitted = [permitted(request, stage, self.refusals) for stage in stages]
         self.home = request.chain([request.fleet.home_pool(stage) for stage in stages])
-        now = np.array([request.now.timestamp()])
+        now = np.array([request.earliest.timestamp()])
         self.home_grams = float(self.home.grams(now)[0])
         self.cost_limit = self._cost_limit(float(self.home.cost(now)[0]))
 
@@ -70,7 +70,7 @@ class _Planning:
         ]
         if sets:
             return self._choose(sets)
-        if all(request.deadline - chain.needed < request.now for chain in chains):
+        if all(request.deadline - chain.needed < request.earliest for chain in chains):
             return self._at_once(
                 Rule.DEADLINE, "The deadline leaves no slack, so the run starts at once."
             )
@@ -167,7 +167,9 @@ class _Planning:
 
     def _at_once(self, rule: Rule, reason: str) -> Decision:
         chain = self._last_resort()
-        return self._decision(chain.option(self.request.now, self.request.deadline), rule, reason)
+        return self._decision(
+            chain.option(self.request.earliest, self.request.deadline), rule, reason
+        )
 
     def _last_resort(self) -> Chain:
         """Return home where it is permitted and in time, else the quickest permitted pools."""
@@ -177,7 +179,9 @@ class _Planning:
         at_home = next((chain for chain in chains if chain.pools == self.home.pools), None)
         if at_home is None:
             return quickest
-        in_time = [request.deadline - chain.needed >= request.now for chain in (at_home, quickest)]
+        in_time = [
+            request.deadline - chain.needed >= request.earliest for chain in (at_home, quickest)
+        ]
         moved = request.policy.strategy is not Strategy.RUN_NOW and in_time == [False, True]
         return quickest if moved and request.workload.urgency is Urgency.BATCH else at_home
 
@@ -191,7 +195,7 @@ class _Planning:
             decided_at=request.now,
             deadline=request.deadline,
             chosen=option,
-            baseline=self.home.option(request.now, request.deadline),
+            baseline=self.home.option(request.earliest, request.deadline),
             alternatives=tuple(alternatives),
             refusals=self.refusals.all(),
             rule=rule,

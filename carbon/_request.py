@@ -28,6 +28,7 @@ class Request:
         outlook: What is believed about the grid.
         now: Grid time at which the decision is made.
         deadline: Latest acceptable finish.
+        release: When the run is wanted, if later than now; it never starts before.
         busy: Slots that other runs hold or will hold.
         data_class: Class of this run's data, on top of the workload's own.
         may_wait: False for a stage whose run has already begun: only the place is chosen.
@@ -40,10 +41,16 @@ class Request:
     outlook: Outlook
     now: datetime
     deadline: datetime
+    release: datetime | None = None
     busy: tuple[Reservation, ...] = ()
     data_class: str | None = None
     may_wait: bool = True
     entry: bool = True
+
+    @property
+    def earliest(self) -> datetime:
+        """The first moment at which the run may start."""
+        return max(self.now, self.release) if self.release else self.now
 
     @property
     def data_classes(self) -> tuple[str, ...]:

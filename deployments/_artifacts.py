@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import json
 import re
+from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
+from uuid import UUID
 
-from prefect.artifacts import (
-    acreate_image_artifact,
-    acreate_markdown_artifact,
-    acreate_table_artifact,
-)
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.actions import ArtifactCreate
 from prefect.logging import get_logger
 
 from carbon import Decision, Option
@@ -20,42 +20,50 @@ from deployments._picture import decision_picture
 from deployments._settings import Settings
 from deployments._trigger import Verdict
 
+_TYPES = {"decision": "markdown", "grid": "image", "options": "table", "refusals": "table"}
 
-async def publish_decision(verdict: Verdict, settings: Settings, *, run_name: str) -> None:
-    """Attach a decision to the run that is in progress: text, table and picture.
+
+async def publish_decision(
+    client: PrefectClient, verdict: Verdict, settings: Settings, *, run_id: UUID, title: str
+) -> None:
+    """Attach a decision to a run: text, tables and picture.
 
     The picture is also kept on disk under ``CARBON_HOME/decisions``. A fault here is logged and
     never stops a run: the work matters more than its picture.
 
     Args:
+        client: Prefect client.
         verdict: The decision and its outlook.
         settings: Where pictures are kept.
-        run_name: Name of the run, for the file.
+        run_id: The run to attach it to.
+        title: What was decided on, for the file's name: a run, or a run and its stage.
     """
     decision = verdict.decision
-    name = decision.workload
     try:
-        await acreate_markdown_artifact(
-            explain(decision), key=f"decision-{name}", description=decision.headline
-        )
-        await acreate_table_artifact(
-            option_rows(decision), key=f"options-{name}", description="What was considered"
-        )
-        if decision.refusals:
-            await acreate_table_artifact(
-                refusal_rows(decision),
-                key=f"refusals-{name}",
-                description="Pools not used, and why",
-            )
         picture = await asyncio.to_thread(decision_picture, decision, verdict.outlook)
-        await asyncio.to_thread(_keep, picture, settings.pictures, run_name, decision)
-        await acreate_image_artifact(
-            "data:image/png;base64," + base64.b64encode(picture).decode(),
-            key=f"grid-{name}",
-            description=decision.headline,
-        )
+        await asyncio.to_thread(_keep, picture, settings.pictures, title, decision)
+        for kind, data, description in _shown(decision, picture):
+            await client.create_artifact(
+                ArtifactCreate(
+                    key=f"{kind}-{decision.workload}",
+                    type=_TYPES[kind],
+                    description=description,
+                    data=data,
+                    flow_run_id=run_id,
+                )
+            )
     except Exception:  # noqa: BLE001  see above: any fault
         get_logger("carbon").warning("The decision could not be shown", exc_info=True)
+
+
+def _shown(decision: Decision, picture: bytes) -> Iterator[tuple[str, str, str]]:
+    """Yield kind, data and description of each artifact."""
+    image = "data:image/png;base64," + base64.b64encode(picture).decode()
+    yield "decision", explain(decision), decision.headline
+    yield "grid", image, decision.headline
+    yield "options", json.dumps(_cells(option_rows(decision))), "What was considered"
+    if decision.refusals:
+        yield "refusals", json.dumps(_cells(refusal_rows(decision))), "Pools not used, and why"
 
 
 def explain(decision: Decision) -> str:
@@ -130,12 +138,17 @@ def _list(title: str, items: tuple[str, ...] | list[str]) -> list[str]:
     return ["", f"### {title}", "", *(f"- {_escape(item)}" for item in items)] if items else []
 
 
+def _cells(rows: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Return rows for Prefect's UI, which reads the cells of a table as Markdown."""
+    return [{name: _escape(cell) for name, cell in row.items()} for row in rows]
+
+
 def _escape(text: str) -> str:
     """Neutralise what Markdown or HTML would act on: names come from files and requests."""
-    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", text).replace("\n", " ")
+    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(text.split()))
 
 
-def _keep(picture: bytes, folder: Path, run_name: str, decision: Decision) -> None:
+def _keep(picture: bytes, folder: Path, title: str, decision: Decision) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    safe = re.sub(r"[^A-Za-z0-9-]+", "-", run_name)
+    safe = re.sub(r"[^A-Za-z0-9-]+", "-", title)
     (folder / f"{decision.decided_at:%Y%m%dT%H%M}-{safe}.png").write_bytes(picture)

@@ -98,10 +98,10 @@ class _Order:
         return found[0] if found else None
 
     async def place(self, client: PrefectClient) -> FlowRun:
-        """Return the run of this order: the one that there is, or a new one in the chosen pool."""
+        """Return this order's run: the one that there is, or a new one in the chosen pool."""
         log = get_run_logger()
         async with planning(log):
-            # Inside the lock: a second attempt at the same moment must find what the first has made.
+            # Inside the lock: a second attempt at this moment must find what the first has made.
             if made := await self.existing(client):
                 return made
             entry = await client.read_flow_run(self.entry_id)
@@ -112,7 +112,9 @@ class _Order:
                 moved = _moved(hold, verdict.decision, self.stage)
                 await client.update_flow_run_labels(entry.id, moved.labels())
             child = await self._create(verdict.decision, f"{entry.name}-{self.stage}")
-        await publish_decision(verdict, self.trigger.settings, run_name=child.name)
+        await publish_decision(
+            client, verdict, self.trigger.settings, run_id=self.entry_id, title=child.name
+        )
         return child
 
     async def _decide(self, client: PrefectClient, hold: Hold | None) -> Verdict:

@@ -75,18 +75,20 @@ async def gate(
     trigger = trigger or Trigger.from_settings()
     log = get_run_logger()
     run = _this_run()
-    async with get_client() as client, planning(log):
-        # Read again: the engine's copy may be older than what a person has changed since.
-        run = await client.read_flow_run(run.id) if run else None
-        passage = _Passage(trigger, workload, policy, data_class, run)
-        verdict, waits = await passage.decide(client)
+    async with get_client() as client:
+        async with planning(log):
+            # Read again: the engine's copy may be older than what a person has changed since.
+            run = await client.read_flow_run(run.id) if run else None
+            passage = _Passage(trigger, workload, policy, data_class, run)
+            verdict, waits = await passage.decide(client)
+            if run is not None:
+                hold = Hold.of(verdict.decision, deferrals=passage.deferrals + waits)
+                await client.update_flow_run_labels(run.id, hold.labels())
+                if waits:
+                    waits = await _put_off(client, run, verdict.decision, trigger, log)
+        _tell(log, verdict.decision)
         if run is not None:
-            hold = Hold.of(verdict.decision, deferrals=passage.deferrals + waits)
-            await client.update_flow_run_labels(run.id, hold.labels())
-            if waits:
-                waits = await _put_off(client, run, verdict.decision, trigger, log)
-    _tell(log, verdict.decision)
-    await publish_decision(verdict, trigger.settings, run_name=run.name if run else "local")
+            await publish_decision(client, verdict, trigger.settings, run_id=run.id, title=run.name)
     if waits:
         log.info("This attempt ends; the run wakes by itself at its start.")
         raise Abort("The run waits for its clean window.")

@@ -77,12 +77,12 @@ class Hold:
         try:
             slots = json.loads(str(labels[_PREFIX + "slots"]))
             return cls(
-                deadline=datetime.fromisoformat(str(labels[_PREFIX + "deadline"])),
-                start=datetime.fromisoformat(str(labels[_PREFIX + "start"])),
+                deadline=_moment(labels[_PREFIX + "deadline"]),
+                start=_moment(labels[_PREFIX + "start"]),
                 deferrals=int(str(labels[_PREFIX + "deferrals"])),
-                slots=tuple(Reservation.model_validate(slot) for slot in slots),
+                slots=tuple(_slot(slot) for slot in slots),
             )
-        except (KeyError, ValueError):
+        except (KeyError, TypeError, ValueError):
             return None
 
     @staticmethod
@@ -104,6 +104,20 @@ class Hold:
             _PREFIX + "deferrals": self.deferrals,
             _PREFIX + "slots": json.dumps([slot.model_dump(mode="json") for slot in self.slots]),
         }
+
+
+def _slot(label: object) -> Reservation:
+    slot = Reservation.model_validate(label)
+    _moment(slot.start.isoformat())
+    _moment(slot.end.isoformat())
+    return slot
+
+
+def _moment(label: object) -> datetime:
+    moment = datetime.fromisoformat(str(label))
+    if moment.tzinfo is None:
+        raise ValueError(f"{label} has no time zone")
+    return moment
 
 
 def waiting_state(decision: Decision, clock: Clock) -> State[None]:

@@ -9,12 +9,13 @@ A package announces its jobs in ``pyproject.toml``::
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from importlib.metadata import entry_points
+from importlib.metadata import EntryPoint, entry_points
 from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from carbon import BadInput, CarbonPolicy, Workload
+from deployments._settings import Settings
 
 GROUP = "carbon_aware_flows.jobs"
 
@@ -37,9 +38,9 @@ class Schedule(BaseModel):
     active: bool = True
 
 
-def accept(parameters: Mapping[str, Any]) -> None:
-    """Accept any parameters; the deployment's schema still holds."""
-    del parameters
+def accept(parameters: Mapping[str, Any], settings: Settings) -> None:
+    """Accept any parameters; the flow's own types still hold."""
+    del parameters, settings
 
 
 class Job(BaseModel):
@@ -63,7 +64,7 @@ class Job(BaseModel):
     entrypoint: str
     heavy: dict[str, str] = Field(default_factory=dict)
     policy: CarbonPolicy = CarbonPolicy()
-    check: Callable[[Mapping[str, Any]], None] = accept
+    check: Callable[[Mapping[str, Any], Settings], None] = accept
     schedules: Annotated[tuple[Schedule, ...], Field()] = ()
 
     @model_validator(mode="after")
@@ -100,19 +101,34 @@ def jobs() -> dict[str, Job]:
     """Return all announced jobs by name.
 
     Raises:
-        BadInput: An announced object is not a job.
+        BadInput: An announced object cannot be imported or is no job, or two have one name.
     """
     found: dict[str, Job] = {}
     for point in entry_points(group=GROUP):
-        loaded = point.load()
-        if not isinstance(loaded, Job):
+        loaded = _load(point)
+        if found.setdefault(loaded.name, loaded) != loaded:
             raise BadInput(
-                f"entry point {point.name}",
-                f"{point.value} is no Job",
-                "Point it at a deployments.Job.",
+                _field(point), f"there is another job named {loaded.name!r}", "Rename one of them."
             )
-        found[loaded.name] = loaded
     return dict(sorted(found.items()))
+
+
+def _load(point: EntryPoint) -> Job:
+    try:
+        loaded = point.load()
+    except (ImportError, AttributeError) as error:
+        raise BadInput(
+            _field(point),
+            f"{point.value} cannot be imported ({error})",
+            "Correct it, or uninstall the package that announces it.",
+        ) from error
+    if not isinstance(loaded, Job):
+        raise BadInput(_field(point), f"{point.value} is no Job", "Point it at a deployments.Job.")
+    return loaded
+
+
+def _field(point: EntryPoint) -> str:
+    return f"entry point {point.name}"
 
 
 def job(name: str) -> Job:

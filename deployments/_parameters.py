@@ -15,9 +15,10 @@ from pydantic import BaseModel, ConfigDict, ValidationError, create_model
 
 from carbon import BadInput
 from deployments._jobs import Job
+from deployments._settings import Settings
 
 
-def require_parameters(job: Job, parameters: Mapping[str, Any]) -> None:
+def require_parameters(job: Job, parameters: Mapping[str, Any], settings: Settings) -> None:
     """Refuse parameters that the job's entry flow would refuse.
 
     Raises:
@@ -28,14 +29,12 @@ def require_parameters(job: Job, parameters: Mapping[str, Any]) -> None:
         model.model_validate(dict(parameters))
     except ValidationError as error:
         raise BadInput.from_validation("parameters", error, model=model) from error
-    job.check(parameters)
+    job.check(parameters, settings)
 
 
 def _model(job: Job) -> type[BaseModel]:
     """Return the entry flow's signature as a model; Prefect's own check logs every value."""
-    entry: Flow[..., Any] = load_flow_from_entrypoint(
-        job.entrypoint, use_placeholder_flow=False
-    )
+    entry: Flow[..., Any] = load_flow_from_entrypoint(job.entrypoint, use_placeholder_flow=False)
     function = entry.fn
     hints = get_type_hints(function, include_extras=True)
     fields: dict[str, Any] = {

@@ -10,6 +10,7 @@ from uuid import UUID, uuid4
 
 import httpx
 from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.client.schemas.responses import DeploymentResponse
 from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
 from prefect.logging import get_logger
@@ -17,12 +18,13 @@ from prefect.states import Scheduled
 from pydantic import BaseModel, ConfigDict
 
 from carbon import BadInput, CarbonPolicy, DeadlinePassed, Decision, Reservation
+from deployments._artifacts import publish_decision
 from deployments._errors import NotDeployed, PrefectUnavailable
 from deployments._gate import planning
 from deployments._hold import Hold, taken, waiting_state
 from deployments._jobs import Job
 from deployments._parameters import require_parameters
-from deployments._trigger import Trigger
+from deployments._trigger import Trigger, Verdict
 
 _SUBMISSION = "carbon.submission"
 
@@ -83,15 +85,15 @@ async def submit(
             f"{deadline:%Y-%m-%d %H:%M} UTC is over (it is {now:%Y-%m-%d %H:%M} UTC)",
             "Give a later release or a longer finish_by.",
         )
-    request = _Request(job, dict(parameters or {}), policy, deadline, data_class, key, trigger)
+    request = _Request(
+        job, dict(parameters or {}), policy, release, deadline, data_class, key, trigger
+    )
     # All that can be refused here is refused before the API is asked for anything.
-    require_parameters(job, request.given())
+    require_parameters(job, request.given(), trigger.settings)
     request.decide(())
     try:
         async with get_client() as client:
-            deployment = await request.deployment(client)
-            async with planning(get_logger("carbon.submit")):
-                return await request.create(client, deployment)
+            return await request.create(client, await request.deployment(client))
     except httpx.TransportError as error:
         raise PrefectUnavailable.silent(error) from error
 
@@ -103,21 +105,41 @@ class _Request:
     job: Job
     parameters: dict[str, Any]
     policy: CarbonPolicy
+    release: datetime | None
     deadline: datetime
     data_class: str | None
     key: str | None
     trigger: Trigger
 
-    def decide(self, busy: tuple[Reservation, ...]) -> Decision:
-        verdict = self.trigger.decide(
-            self.job.workload, self.policy, self.deadline, busy=busy, data_class=self.data_class
+    def decide(self, busy: tuple[Reservation, ...]) -> Verdict:
+        return self.trigger.decide(
+            self.job.workload,
+            self.policy,
+            self.deadline,
+            release=self.release,
+            busy=busy,
+            data_class=self.data_class,
         )
-        return verdict.decision
 
     async def create(self, client: PrefectClient, deployment: DeploymentResponse) -> Submission:
         """Create the run at the start that is planned now."""
-        decision = self.decide(await taken(client, self.trigger.clock.now()))
+        async with planning(get_logger("carbon.submit")):
+            verdict = self.decide(await taken(client, self.trigger.clock.now()))
+            run, created = await self._create(client, deployment, verdict.decision)
+        if created:
+            await publish_decision(
+                client, verdict, self.trigger.settings, run_id=run.id, title=run.name
+            )
+        return Submission(
+            flow_run_id=run.id, name=run.name, created=created, decision=verdict.decision
+        )
+
+    async def _create(
+        self, client: PrefectClient, deployment: DeploymentResponse, decision: Decision
+    ) -> tuple[FlowRun, bool]:
+        """Return the run of this key, and whether it is new."""
         waits = decision.chosen.start > decision.decided_at
+        hold = Hold.of(decision, deferrals=int(waits))
         submission = uuid4().hex
         try:
             run = await client.create_flow_run_from_deployment(
@@ -125,19 +147,11 @@ class _Request:
                 parameters=self.given(),
                 state=waiting_state(decision, self.trigger.clock) if waits else Scheduled(),
                 idempotency_key=self.key,
-                labels={
-                    **Hold.of(decision, deferrals=int(waits)).labels(),
-                    _SUBMISSION: submission,
-                },
+                labels={**hold.labels(), _SUBMISSION: submission},
             )
         except PrefectHTTPStatusError as error:
             raise _refused(error) from error
-        return Submission(
-            flow_run_id=run.id,
-            name=run.name,
-            created=run.labels.get(_SUBMISSION) == submission,
-            decision=decision,
-        )
+        return run, run.labels.get(_SUBMISSION) == submission
 
     def given(self) -> dict[str, Any]:
         """Return all parameters of the entry flow."""

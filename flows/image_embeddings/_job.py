@@ -12,23 +12,22 @@ from deployments import Job, Schedule, Settings
 from flows.image_embeddings._catalogue import resolve_folder
 
 
-def images_folder(images: str) -> Path:
+def images_folder(images: str, settings: Settings) -> Path:
     """Return the folder with product images; empty means ``CARBON_HOME/images``.
 
     Raises:
         BadInput: It is missing, is no folder, or lies outside the folders that flows may read.
     """
-    settings = Settings.load()
     return resolve_folder(images or str(settings.home / "images"), settings.roots)
 
 
-def check_images(parameters: Mapping[str, Any]) -> None:
+def check_images(parameters: Mapping[str, Any], settings: Settings) -> None:
     """Refuse a wrong images folder before a run is created or waits.
 
     Raises:
         BadInput: See :func:`images_folder`.
     """
-    images_folder(str(parameters.get("images") or ""))
+    images_folder(str(parameters.get("images") or ""), settings)
 
 
 JOB = Job(

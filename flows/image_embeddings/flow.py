@@ -56,7 +56,7 @@ async def image_embeddings(
         policy: When and where the heavy stage may run.
         data_class: Class of the images, e.g. public or personal: where they may be processed.
     """
-    JOB.check({"images": images})
+    JOB.check({"images": images}, Settings.load())
     await gate(JOB.workload, policy, data_class=data_class)
     listed = list_stage(images, catalogue)
     listing = listed.listing
@@ -88,8 +88,9 @@ async def embed(
 @task(name="list", retries=2, retry_delay_seconds=5)
 def list_stage(images: str, catalogue: str) -> Listed:
     """List the folder and find what is new."""
-    roots = Settings.load().roots
-    listed = list_images(str(images_folder(images)), _store(catalogue), roots=roots)
+    settings = Settings.load()
+    folder = images_folder(images, settings)
+    listed = list_images(str(folder), _store(catalogue), roots=settings.roots)
     get_run_logger().info(
         "%d images: %d new, %d unchanged, %d duplicates, %d rejected",
         listed.images,

@@ -404,3 +404,12 @@ def test_a_quicker_pool_elsewhere_saves_the_deadline() -> None:
     decision = plan(asked)
     assert decision.chosen.main.pool in {"eu-north-1-gpu", "us-west-2-gpu"}
     assert not any(note.startswith("deadline") for note in decision.breaches)
+
+
+def test_it_never_starts_before_its_release() -> None:
+    """A run that is wanted later neither starts before nor is compared with starting before."""
+    early = [10.0] * 3 + [400.0] * 21
+    policy = CarbonPolicy(only_regions=("aws:eu-central-1",))
+    decision = plan(request(outlook(DE=early), policy, release=NOW + 6 * HOUR))
+    assert decision.chosen.start >= NOW + 6 * HOUR
+    assert decision.baseline.start == NOW + 6 * HOUR

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.demo.conftest import ROOT, Demo, StartDemo, newcomer
+from tests.demo.running import ROOT, Demo, StartDemo, newcomer
 
 pytestmark = [pytest.mark.server, pytest.mark.slow, pytest.mark.timeout(600)]
 
@@ -67,7 +67,7 @@ def test_demo_leaves_its_decisions_as_pictures(
 
 
 def test_demo_keeps_out_of_the_home_folder(finished: tuple[Demo, int, float]) -> None:
-    """Nothing is written to the home of the person who tries it, and Prefect tells no news there."""
+    """Nothing is written to the home of who tries it, and no telemetry notice is on the screen."""
     demo = finished[0]
     assert [str(path.relative_to(demo.home)) for path in demo.home.rglob("*")] == []
     assert "telemetry" not in demo.screen.lower()

@@ -1,4 +1,4 @@
-"""A laboratory for the trigger: three pools with real workers, a falling grid, time 600 times faster.
+"""A laboratory for the trigger: pools with real workers, a falling grid, time 600 times faster.
 
 The grid gets cleaner and cleaner, so a run that may wait always waits until its latest safe start:
 when a run wakes follows from its policy alone, and no test depends on the hour or on luck.
@@ -19,6 +19,7 @@ import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.logging.handlers import APILogWorker
 
 from deployments import Settings, Trigger
 from deployments._render import render
@@ -125,9 +126,7 @@ class Lab:
 
 
 @pytest.fixture(scope="session")
-def lab(
-    prefect_server: Sandbox, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Lab]:
+def lab(prefect_server: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Lab]:
     """Register the pools, deploy the errand and start one worker per pool, once for all tests."""
     folder = tmp_path_factory.mktemp("lab")
     settings = Settings(
@@ -154,6 +153,7 @@ def lab(
             lab.deploy()
             yield lab
         finally:
+            APILogWorker.drain_all()  # else it would go on trying when the server is gone
             for worker in lab.workers.values():
                 worker.terminate()
             for worker in lab.workers.values():

@@ -41,7 +41,10 @@ JOB = Job(
 
 @flow(name=JOB.name)
 async def errand(
-    label: str = "", act: str = "nothing", policy: CarbonPolicy = JOB.policy, data_class: str = "public"
+    label: str = "",
+    act: str = "nothing",
+    policy: CarbonPolicy = JOB.policy,
+    data_class: str = "public",
 ) -> str:
     """Pass the gate and have the heavy stage do something; `nothing` does without it."""
     await gate(JOB.workload, policy, data_class=data_class)
@@ -59,7 +62,7 @@ async def carry(label: str, act: str, data_class: str = "public", reads: str = "
     marks.mkdir(parents=True, exist_ok=True)
     (marks / f"{label}.{uuid4().hex}").touch()
     if reads:
-        Path(reads).read_bytes()
+        Path(reads).read_bytes()  # noqa: ASYNC240 - a tiny file
     if act == "fail":
         raise ValueError("the parcel is broken")
     if act == "crash":

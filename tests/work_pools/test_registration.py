@@ -24,7 +24,8 @@ from work_pools import PLANNER_LOCK, ForeignPool, Outcome, inspect, register
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import WorkPool
-    from tests.servers import Server
+
+    from deployments.sandbox import Sandbox
 
 pytestmark = pytest.mark.server
 
@@ -50,7 +51,7 @@ def prefix() -> str:
 
 
 @pytest.fixture
-def run(prefect_server: Server, prefix: str) -> Run:
+def run(prefect_server: Sandbox, prefix: str) -> Run:
     """Run a coroutine function with a client of the real server."""
 
     def call(body: Callable[[PrefectClient], Awaitable[None]]) -> None:

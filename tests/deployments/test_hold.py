@@ -1,0 +1,99 @@
+"""What a run carries in its labels, and how it is read by others."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from carbon import Reservation
+from deployments._hold import Hold
+
+MOMENTS = st.datetimes(
+    datetime(2000, 1, 1),  # noqa: DTZ001 - hypothesis wants naive bounds
+    datetime(2100, 1, 1),  # noqa: DTZ001 - as above
+    timezones=st.just(UTC),
+)
+SLOTS = st.builds(
+    Reservation,
+    pool=st.text(),
+    start=MOMENTS,
+    end=MOMENTS,
+    stage=st.sampled_from(["", "embed"]),
+)
+HOLDS = st.builds(
+    Hold,
+    deadline=MOMENTS,
+    start=MOMENTS,
+    deferrals=st.integers(0, 50),
+    slots=st.lists(SLOTS, max_size=4).map(tuple),
+    decision=st.just({"pool": "eu-north-1-gpu", "expected_g": 12.5}),
+)
+GOOD = Hold(datetime(2026, 6, 2, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC), 1).labels()
+JUNK = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+)
+
+
+@given(HOLDS)
+def test_labels_are_read_as_they_were_written(hold: Hold) -> None:
+    """Deadline, start, deferrals and slots come back as they were; values fit Prefect's labels."""
+    labels = hold.labels()
+    read = Hold.read(labels)
+    assert read
+    assert (read.deadline, read.start, read.deferrals, read.slots) == (
+        hold.deadline,
+        hold.start,
+        hold.deferrals,
+        hold.slots,
+    )
+    assert all(isinstance(value, str | int | float) for value in labels.values())
+
+
+@given(st.sampled_from(sorted(GOOD)), JUNK | JUNK.map(json.dumps))
+def test_labels_that_nobody_can_read_are_no_plan(name: str, junk: object) -> None:
+    """A person may edit labels: whatever stands there, reading it never fails."""
+    read = Hold.read({**GOOD, name: junk})
+    assert read is None or isinstance(read, Hold)
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("carbon.slots", "3"),
+        ("carbon.slots", "null"),
+        ("carbon.slots", '[{"pool": "a", "start": "2026-06-01", "end": "2026-06-02"}]'),
+        ("carbon.deadline", "2026-06-01T00:00:00"),
+        ("carbon.start", "soon"),
+        ("carbon.deferrals", "often"),
+    ],
+)
+def test_plan_without_zone_or_shape_is_no_plan(name: str, value: str) -> None:
+    """A time without a zone could not be compared with the clock, so it is not read as a plan."""
+    assert Hold.read(GOOD) is not None
+    assert Hold.read({**GOOD, name: value}) is None
+
+
+@pytest.mark.parametrize("name", ["carbon.slots", "carbon.deadline", "carbon.start"])
+def test_run_that_was_never_planned_has_no_plan(name: str) -> None:
+    """A run without all of the trigger's labels carries no plan."""
+    assert Hold.read({key: value for key, value in GOOD.items() if key != name}) is None
+
+
+def test_people_are_told_only_our_labels() -> None:
+    """Labels of Prefect and of others are not shown as part of the plan."""
+    told = Hold.told({**GOOD, "prefect.flow.id": "x", "carbon.note": ["no", "label"]})
+    assert "deadline" in told
+    assert {"prefect.flow.id", "note"}.isdisjoint(told)
+
+
+def test_plan_in_another_offset_is_the_same_moment() -> None:
+    """Labels may be written in any offset; what counts is the moment."""
+    shifted = {**GOOD, "carbon.start": "2026-06-01T02:00:00+02:00"}
+    read = Hold.read(shifted)
+    assert read
+    assert read.start - datetime(2026, 6, 1, tzinfo=UTC) == timedelta(0)

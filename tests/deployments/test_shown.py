@@ -1,0 +1,130 @@
+"""What people see of a decision: text, tables and picture."""
+
+from __future__ import annotations
+
+import struct
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import pytest
+from markdown_it import MarkdownIt
+
+from carbon import CarbonPolicy, NoSignal, SignalSource, TypicalDay
+from carbon.testing import BrokenSource, FakeClock, StaticSource
+from deployments import Settings, Trigger, Verdict
+from deployments._artifacts import _cells, explain, option_rows, refusal_rows
+from deployments._picture import decision_picture
+from tests.deployments.lab import JOB
+from work_pools import load_fleet
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+NOW = datetime(2026, 6, 1, 7, tzinfo=UTC)
+EVIL = "<script>alert(1)</script> [click](javascript:alert(2)) | `x` ![](http://t) \r\n# *big*"
+
+
+def _decide(*sources: SignalSource, home: Path, data_class: str | None = None) -> Verdict:
+    trigger = Trigger(load_fleet(), sources, FakeClock(NOW), Settings(home=home))
+    policy = CarbonPolicy()
+    return trigger.decide(JOB.workload, policy, policy.deadline(NOW), data_class=data_class)
+
+
+@pytest.fixture
+def verdict(tmp_path: Path) -> Verdict:
+    """A decision on the modelled grid, with a pool refused."""
+    return _decide(TypicalDay(), home=tmp_path, data_class="personal")
+
+
+@pytest.fixture
+def evil(tmp_path: Path) -> Verdict:
+    """A decision whose every free text is hostile."""
+    values = {zone: [200.0] * 48 for zone in ("DE", "ES")}
+    source = StaticSource(values, NOW, timedelta(hours=1), name=EVIL)
+    broken = BrokenSource(NoSignal(EVIL), name=EVIL)
+    found = _decide(broken, source, home=tmp_path)
+    decision = found.decision
+    refusals = tuple(row.model_copy(update={"reason": EVIL}) for row in decision.refusals)
+    told = {"workload": EVIL, "reason": EVIL, "policy": EVIL, "breaches": (EVIL,), "clock": EVIL}
+    return Verdict(decision.model_copy(update={**told, "refusals": refusals}), found.outlook)
+
+
+def _rendered(markdown: str) -> str:
+    return str(MarkdownIt("commonmark").enable("table").render(markdown))
+
+
+def test_explanation_says_when_where_and_why(verdict: Verdict) -> None:
+    """Start, latest start, end, deadline, what is expected and where the numbers come from."""
+    text = explain(verdict.decision)
+    for told in (
+        verdict.decision.reason,
+        verdict.decision.chosen.main.pool,
+        f"{verdict.decision.deadline:%Y-%m-%d %H:%M} UTC",
+        "Where the numbers come from",
+        "modelled",
+    ):
+        assert told in text
+
+
+def test_hostile_names_do_nothing_in_the_explanation(evil: Verdict) -> None:
+    """Names from files and requests are shown as they are and never acted on."""
+    html = _rendered(explain(evil.decision))
+    assert "&lt;script&gt;alert(1)" in html
+    for active in ("<script", "<a ", "<img", "<table", "<code", "<em", "<h1"):
+        assert active not in html
+
+
+def test_hostile_names_do_nothing_in_the_tables(evil: Verdict) -> None:
+    """Prefect's UI reads the cells of a table as Markdown, so they are made harmless too."""
+    assert evil.decision.refusals
+    for row in _cells([*option_rows(evil.decision), *refusal_rows(evil.decision)]):
+        for cell in row.values():
+            html = _rendered(cell)
+            assert not [each for each in ("<script", "<a ", "<img", "<h1") if each in html]
+
+
+def test_tables_tell_what_was_considered_and_refused(verdict: Verdict) -> None:
+    """The chosen place, the baseline, the others, and each refused pool with its reason."""
+    rows = option_rows(verdict.decision)
+    assert [row["what"] for row in rows[:2]] == ["chosen", "at once at home"]
+    assert {row["pool"] for row in rows} == {"eu-central-1-cpu", "eu-south-2-cpu"}
+    refused = {row["pool"]: row for row in refusal_rows(verdict.decision)}
+    assert refused["us-west-2-cpu"]["rule"] == "residency"
+    assert "only be processed in EU" in refused["us-west-2-cpu"]["why"]
+
+
+def test_unknown_emissions_are_called_unknown(tmp_path: Path) -> None:
+    """Without a signal no number is invented."""
+    decision = _decide(BrokenSource(NoSignal("down")), home=tmp_path).decision
+    assert {row["gCO2e"] for row in option_rows(decision)} == {"unknown"}
+    assert "emissions unknown" in explain(decision)
+
+
+def _size(picture: bytes) -> tuple[int, int]:
+    assert picture.startswith(b"\x89PNG\r\n\x1a\n")
+    width, height = struct.unpack(">II", picture[16:24])
+    return width, height
+
+
+def test_picture_of_a_decision(verdict: Verdict) -> None:
+    """A PNG of a size that fits on a page."""
+    width, height = _size(decision_picture(verdict.decision, verdict.outlook))
+    assert 1000 < width < 2000
+    assert 450 < height < 1000
+
+
+def test_picture_without_any_signal(tmp_path: Path) -> None:
+    """A decision that no number supports is still drawn: when, and until when at the latest."""
+    verdict = _decide(BrokenSource(NoSignal("down")), home=tmp_path)
+    assert verdict.decision.degraded
+    assert not verdict.outlook.intensity
+    assert _size(decision_picture(verdict.decision, verdict.outlook))[0] > 1000
+
+
+def test_long_text_does_not_widen_the_picture(verdict: Verdict) -> None:
+    """Long reasons are wrapped: the picture grows in height only."""
+    usual = _size(decision_picture(verdict.decision, verdict.outlook))
+    wordy = verdict.decision.model_copy(update={"reason": "because of the wind " * 60})
+    width, height = _size(decision_picture(wordy, verdict.outlook))
+    assert width <= usual[0] * 1.2
+    assert height > usual[1]
