@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -20,13 +21,31 @@ if TYPE_CHECKING:
 SAME: Final = 1e-9
 """Relative difference below which two numbers are taken as equal."""
 
+_NOT_WORTH_WAITING: Final = 0.01
+"""Published intensities are revised by up to some per cent: below this nothing is waited for."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """What a placement should keep.
+
+    Attributes:
+        usd: Highest cost; endless without one.
+        g_per_kwh: Highest mean intensity; endless without one.
+        g: Highest emissions, from the least saving; endless without one.
+    """
+
+    usd: float
+    g_per_kwh: float
+    g: float
+
 
 @dataclass(frozen=True)
 class Candidates:
-    """The arrays have one entry per start.
+    """One set of pools; the arrays have one entry per start.
 
     Attributes:
-        chain: The workload on one set of pools.
+        chain: The workload on these pools.
         starts: POSIX seconds, ascending.
         grams: Emissions in gCO2e.
         usd: Cost in USD.
@@ -34,6 +53,7 @@ class Candidates:
         free: Whether every pool has a free slot all along.
         cheap: Whether the cost limit holds.
         clean: Whether the intensity limit holds.
+        worth: Whether enough is saved to move or wait at all.
     """
 
     chain: Chain
@@ -44,40 +64,52 @@ class Candidates:
     free: NDArray[np.bool_]
     cheap: NDArray[np.bool_]
     clean: NDArray[np.bool_]
+    worth: NDArray[np.bool_]
+
+    def values(self, *, by_cost: bool) -> NDArray[np.float64]:
+        """Return what is to be kept low."""
+        return self.usd if by_cost else self.grams
 
     def least(self, mask: NDArray[np.bool_], *, by_cost: bool) -> tuple[float, float] | None:
-        """Return the least cost or emissions under the mask and its earliest start."""
+        """Return the value and the start of the earliest candidate that is as good as the best."""
         if not mask.any():
             return None
-        values = np.where(mask, self.usd if by_cost else self.grams, np.inf)
+        values = np.where(mask, self.values(by_cost=by_cost), np.inf)
         best = float(values.min())
-        first = int(np.flatnonzero(values <= best + abs(best) * SAME)[0])
-        return best, float(self.starts[first])
+        first = int(np.flatnonzero(values <= best + abs(best) * _NOT_WORTH_WAITING)[0])
+        return float(values[first]), float(self.starts[first])
 
     def binding(self, least: float, *, by_cost: bool) -> Rule | None:
-        """Return the limit that stands before this set's better starts, if it has any."""
-        values = self.usd if by_cost else self.grams
-        better = self.known & (values < least - abs(least) * 1e-6)
+        """Return the limit that stands before this set's clearly better starts, if it has any."""
+        values = self.values(by_cost=by_cost)
+        better = self.known & (values < least - abs(least) * _NOT_WORTH_WAITING)
         if not better.any():
             return None
         best = int(np.argmin(np.where(better, values, np.inf)))
         if not self.free[best]:
             return Rule.CAPACITY
-        return Rule.INTENSITY if self.cheap[best] else Rule.COST
+        if not self.cheap[best]:
+            return Rule.COST
+        return Rule.INTENSITY if not self.clean[best] else None
 
-    def excluded(self, cost_limit: float, ceiling: float | None) -> tuple[Rule, str]:
+    def excluded(self, limits: Limits) -> tuple[Rule, str]:
         """Say which limit keeps the whole set out, with numbers."""
         if not self.free.any():
             return Rule.CAPACITY, "every slot is taken until the latest safe start"
         if not (self.free & self.cheap).any():
             usd = float(np.min(self.usd[self.free]))
-            return Rule.COST, f"costs {usd:.2f} USD, the limit is {cost_limit:.2f} USD"
-        at_best = float(np.min(self.grams[self.free])) / self.chain.kwh()
-        return Rule.INTENSITY, f"at best {at_best:.0f} gCO2e/kWh, the maximum is {ceiling or 0:g}"
+            return Rule.COST, f"costs {usd:.2f} USD, the limit is {limits.usd:.2f} USD"
+        left = self.free & self.cheap
+        if not (left & self.clean).any():
+            at_best = float(np.min(self.grams[left])) / self.chain.kwh()
+            return Rule.INTENSITY, (
+                f"at best {at_best:.0f} gCO2e/kWh, the maximum is {limits.g_per_kwh:g}"
+            )
+        return Rule.SAVING, "would save too little to be worth the move"
 
 
 def evaluate(
-    request: Request, chain: Chain, cost_limit: float, refusals: Refusals
+    request: Request, chain: Chain, limits: Limits, refusals: Refusals
 ) -> Candidates | None:
     """Evaluate one set of pools; ``None`` when the deadline or the signal rules it out."""
     latest = request.deadline - chain.needed
@@ -86,15 +118,14 @@ def evaluate(
         for pool in chain.heavy_pools:
             refusals.add(pool, Rule.DEADLINE, f"needs {hours} with one retry, more than is left")
         return None
-    last = latest if request.may_wait else request.earliest
-    starts = chain.starts(request.earliest, last, request.busy)
+    starts = chain.starts(request.earliest, _last(request, latest), request.busy)
     grams, usd = chain.grams(starts), chain.cost(starts)
     known = ~np.isnan(grams) & ~np.isnan(usd)
     if not known.any():
         for pool in chain.heavy_pools:
             refusals.add(pool, Rule.SIGNAL, _unknown(request, pool))
         return None
-    ceiling = request.policy.max_g_per_kwh or np.inf
+    slack = 1 + SAME
     return Candidates(
         chain=chain,
         starts=starts,
@@ -102,9 +133,18 @@ def evaluate(
         usd=usd,
         known=known,
         free=chain.free(starts, request.busy) & known,
-        cheap=(usd <= cost_limit) & known,
-        clean=grams / chain.kwh() <= ceiling * (1 + SAME),
+        cheap=(usd <= limits.usd * slack) & known,
+        clean=(grams / chain.kwh() <= limits.g_per_kwh * slack) & known,
+        worth=(grams <= limits.g * slack) & known,
     )
+
+
+def _last(request: Request, latest: datetime) -> datetime:
+    """Return the last start to look at; a run that is up and lets go has to start up again."""
+    if not request.may_wait:
+        return request.earliest
+    again = request.fleet.home_cpu.startup if request.running else timedelta(0)
+    return max(request.earliest, latest - again)
 
 
 def _unknown(request: Request, pool: Pool) -> str:
@@ -113,4 +153,9 @@ def _unknown(request: Request, pool: Pool) -> str:
         return request.outlook.missing[zone]
     if pool.billed_energy and zone not in request.outlook.price:
         return f"no electricity price for zone {zone}"
+    if pool.billed_energy and request.outlook.price[zone].currency not in {
+        "USD",
+        *request.fleet.usd_per,
+    }:
+        return f"no exchange rate usd_per.{request.outlook.price[zone].currency} in the fleet file"
     return f"no intensity for zone {zone} over the run's window"

@@ -2,7 +2,9 @@
 
 For one set of pools the emissions of a chain are a sum of means of piecewise-constant series, so
 they are piecewise linear in the start. Their least value lies where an edge of a series meets the
-begin or the end of a stage's window: looking at those starts alone is exact.
+begin or the end of a stage's window, or where a slot becomes free: looking at those starts alone is
+exact for emissions and for cost under capacity. Where a cost or intensity limit binds in between,
+the choice is the best of these starts that keeps it.
 """
 
 from __future__ import annotations
@@ -94,13 +96,11 @@ class Chain:
         fleet: The fleet.
         outlook: The outlook that it is judged by.
         windows: Stages in their pools, in order.
-        entry: Whether the home CPU pool holds a slot for the whole chain (the entry run).
     """
 
     fleet: Fleet
     outlook: Outlook
     windows: tuple[_Window, ...]
-    entry: bool
 
     @classmethod
     def on(
@@ -110,20 +110,25 @@ class Chain:
         stages: Sequence[Stage],
         pools: Sequence[Pool],
         *,
-        entry: bool,
+        lead: timedelta,
     ) -> Chain:
         """Lay stages out on pools, one after the other.
 
-        Light stages run inside the entry run, which starts up once, before everything.
+        Args:
+            fleet: The fleet.
+            outlook: The outlook that it is judged by.
+            stages: In order.
+            pools: One for each stage.
+            lead: Start-up of the entry run; light stages run inside it and have none of their own.
         """
-        clock = clock_p95 = fleet.home_cpu.startup.total_seconds() if entry else 0.0
+        clock = clock_p95 = lead.total_seconds()
         windows = []
         for stage, pool in zip(stages, pools, strict=True):
             startup = pool.startup.total_seconds() if stage.heavy else 0.0
             window = _Window(stage, pool, clock, clock_p95, startup)
             windows.append(window)
             clock, clock_p95 = window.end, window.end_p95
-        return cls(fleet, outlook, tuple(windows), entry)
+        return cls(fleet, outlook, tuple(windows))
 
     @property
     def pools(self) -> tuple[Pool, ...]:
@@ -177,7 +182,7 @@ class Chain:
 
     def kwh(self) -> float:
         """Return the energy of one run, PUE and network included."""
-        return sum(window.kwh + _network_kwh(window) for window in self.windows)
+        return sum(window.kwh + self._network_kwh(window) for window in self.windows)
 
     def free(self, starts: NDArray[np.float64], busy: Sequence[Reservation]) -> NDArray[np.bool_]:
         """Tell for each start whether every pool has a free slot all along."""
@@ -199,7 +204,7 @@ class Chain:
             end=placements[-1].end,
             latest_safe_start=deadline - self.needed,
             kwh=kwh,
-            usd=sum(placement.usd for placement in placements),
+            usd=_number(self.cost(seconds)[0]),
             g=grams,
             g_per_kwh=None if grams is None else grams / kwh,
             slots=tuple(slot.reserved(start) for slot in self._slots()),
@@ -213,9 +218,8 @@ class Chain:
         slots = [
             _Slot(w.pool, w.due, w.end_p95, w.stage.name) for w in self.windows if w.stage.heavy
         ]
-        if self.entry:
-            slots.append(_Slot(self.fleet.home_cpu, 0.0, self.windows[-1].end_p95, ""))
-        return slots
+        # The entry run waits for its heavy stages, so it holds its own slot all along.
+        return [*slots, _Slot(self.fleet.home_cpu, 0.0, self.windows[-1].end_p95, "")]
 
     def _zone_means(
         self, zone: str, window: _Window, starts: NDArray[np.float64]
@@ -228,8 +232,8 @@ class Chain:
     def _stage_grams(self, window: _Window, starts: NDArray[np.float64]) -> NDArray[np.float64]:
         there = self._zone_means(window.pool.place.zone, window, starts)
         grams = window.kwh * there
-        network = _network_kwh(window)
-        if network and window.pool.region != self.fleet.home:
+        network = self._network_kwh(window)
+        if network:
             # The way is shared: half of the network energy is drawn at each end.
             grams = (
                 grams + network * (there + self._zone_means(self._home_zone, window, starts)) / 2
@@ -253,6 +257,11 @@ class Chain:
             usd = usd + window.kwh * per_mwh / 1000.0
         return usd
 
+    def _network_kwh(self, window: _Window) -> float:
+        if window.pool.region == self.fleet.home:
+            return 0.0
+        return (window.stage.data_in_gb + window.stage.data_out_gb) * _KWH_PER_GB
+
     def _transfer_usd(self, window: _Window) -> float:
         home, there = self.fleet.home_cpu.place, window.pool.place
         return window.stage.data_in_gb * home.transfer_price(
@@ -271,7 +280,7 @@ class Chain:
             end=start + timedelta(seconds=window.end),
             end_p95=start + timedelta(seconds=window.end_p95),
             kwh=window.kwh,
-            usd=_number(self._stage_usd(window, seconds)[0]) or 0.0,
+            usd=_number(self._stage_usd(window, seconds)[0]),
             g=_number(self._stage_grams(window, seconds)[0]),
             g_per_kwh=_number(self._zone_means(window.pool.place.zone, window, seconds)[0]),
         )
@@ -282,16 +291,12 @@ def moment(seconds: float) -> datetime:
     return datetime.fromtimestamp(seconds, UTC)
 
 
-def _network_kwh(window: _Window) -> float:
-    return (window.stage.data_in_gb + window.stage.data_out_gb) * _KWH_PER_GB
-
-
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
 
 
 def _full(pool: Pool, busy: Sequence[Reservation]) -> list[tuple[float, float]]:
-    """Return the periods in which no slot of the pool is free."""
+    """Return the periods in which others hold every slot of the pool."""
     changes = sorted(
         change
         for slot in busy

@@ -61,7 +61,8 @@ class Placement(_Frozen):
         end: Expected end (median run time).
         end_p95: End that 95 of 100 runs keep.
         kwh: Expected energy including PUE.
-        usd: Expected cost: compute, energy where the pool is billed for it, transfer.
+        usd: Expected cost: compute, energy where the pool is billed for it, transfer; ``None``
+            where a price is needed and not known.
         g: Expected emissions in gCO2e, transfer included; ``None`` without a signal.
         g_per_kwh: Mean intensity of the zone while it runs; ``None`` without a signal.
     """
@@ -75,7 +76,7 @@ class Placement(_Frozen):
     end: datetime
     end_p95: datetime
     kwh: float
-    usd: float
+    usd: float | None
     g: float | None
     g_per_kwh: float | None
 
@@ -90,7 +91,7 @@ class Option(_Frozen):
         latest_safe_start: Latest start from which the deadline still holds for p95 run times,
             start-up and one retry.
         kwh: Expected energy including PUE.
-        usd: Expected cost.
+        usd: Expected cost; ``None`` where a price is needed and not known.
         g: Expected emissions in gCO2e; ``None`` without a signal.
         g_per_kwh: Emissions over energy; ``None`` without a signal.
         slots: The pool slots that it takes.
@@ -101,7 +102,7 @@ class Option(_Frozen):
     end: datetime
     latest_safe_start: datetime
     kwh: float
-    usd: float
+    usd: float | None
     g: float | None
     g_per_kwh: float | None
     slots: tuple[Reservation, ...]

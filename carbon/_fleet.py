@@ -134,7 +134,7 @@ class Fleet(BaseModel):
 
     @property
     def home_cpu(self) -> Pool:
-        """The pool for entry runs and light stages."""
+        """The pool for entry runs and light stages: the first CPU pool at home."""
         return next(
             pool
             for pool in self.pools
@@ -151,20 +151,28 @@ class Fleet(BaseModel):
             raise BadInput.unknown(field, name, self.by_name)
         return self.by_name[name]
 
+    def able(self, stage: Stage) -> tuple[Pool, ...]:
+        """Return the pools whose hardware can run a stage.
+
+        A light stage runs inside the entry run. A heavy one never runs in the entry runs' own pool:
+        they wait for it there, and a pool full of waiting runs would never start it.
+        """
+        if not stage.heavy:
+            return (self.home_cpu,)
+        return tuple(p for p in self.pools if p.can_run(stage) and p.name != self.home_cpu.name)
+
     def home_pool(self, stage: Stage) -> Pool:
         """Return the home region's pool for a stage; a light stage's is the home CPU pool.
 
         Raises:
             BadInput: The home region has no pool that can run the stage.
         """
-        if not stage.heavy:
-            return self.home_cpu
-        fitting = [pool for pool in self.pools if pool.region == self.home and pool.can_run(stage)]
+        fitting = [pool for pool in self.able(stage) if pool.region == self.home]
         if not fitting:
             raise BadInput(
                 "pools",
                 f"the home region {self.home} has no pool for stage {stage.name!r}, which needs "
-                f"{' or '.join(sorted(stage.needs))}",
+                f"{' or '.join(sorted(stage.needs))} beside the entry runs' pool",
                 "Add such a pool at home: it is the baseline and the last resort.",
             )
         return min(fitting, key=lambda pool: stage.needs[pool.hardware].p95)

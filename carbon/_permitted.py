@@ -38,11 +38,8 @@ def permitted(request: Request, stage: Stage, refusals: Refusals) -> tuple[Pool,
         BadInput: The policy's regions have no pool that can run it.
     """
     fleet = request.fleet
-    able = (
-        [pool for pool in fleet.pools if pool.can_run(stage)] if stage.heavy else [fleet.home_cpu]
-    )
     fitting = []
-    for pool in able:
+    for pool in fleet.able(stage):
         if not fleet.permits(pool, *request.data_classes):
             why = residency_text(fleet, pool, *request.data_classes)
             refusals.add(pool, Rule.RESIDENCY, why)

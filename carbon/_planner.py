@@ -7,12 +7,13 @@ needs is in the :class:`Request`, so a decision can be made again from its input
 from __future__ import annotations
 
 import itertools
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from carbon._candidates import SAME, Candidates, evaluate
+from carbon._candidates import Candidates, Limits, evaluate
 from carbon._chain import Chain, moment
 from carbon._decision import Decision, Option, Rule
 from carbon._permitted import Refusals, permitted
@@ -22,12 +23,35 @@ from carbon._workload import Urgency
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
+    from numpy.typing import NDArray
+
     from carbon._request import Request
 
 _MOST_ALTERNATIVES: Final = 8
 
-_GIVING_WAY: Final = ((True, True), (False, True), (False, False))
-"""Whether the intensity and the cost limit hold, in the order in which they give way."""
+
+@dataclass(frozen=True)
+class _Yield:
+    """A step of giving way: which limits still hold.
+
+    Once the intensity target has given way, its least breach is sought, and once the cost cap has
+    given way, the least cost: what has to be broken is broken as little as can be.
+    """
+
+    clean: bool
+    cheap: bool
+
+    def mask(self, one: Candidates) -> NDArray[np.bool_]:
+        kept = one.free
+        kept = kept & one.clean if self.clean else kept
+        return kept & one.cheap if self.cheap else kept
+
+
+_GIVING_WAY: Final = (
+    _Yield(clean=True, cheap=True),
+    _Yield(clean=False, cheap=True),
+    _Yield(clean=False, cheap=False),
+)
 
 
 def plan(request: Request) -> Decision:
@@ -52,9 +76,8 @@ class _Planning:
         stages = request.workload.stages
         self.permitted = [permitted(request, stage, self.refusals) for stage in stages]
         self.home = request.chain([request.fleet.home_pool(stage) for stage in stages])
-        now = np.array([request.earliest.timestamp()])
-        self.home_grams = float(self.home.grams(now)[0])
-        self.cost_limit = self._cost_limit(float(self.home.cost(now)[0]))
+        self.baseline = request.baseline or self.home.option(request.earliest, request.deadline)
+        self.limits = self._limits()
 
     def decide(self) -> Decision:
         request = self.request
@@ -66,7 +89,7 @@ class _Planning:
         sets = [
             found
             for chain in chains
-            if (found := evaluate(request, chain, self.cost_limit, self.refusals))
+            if (found := evaluate(request, chain, self.limits, self.refusals))
         ]
         if sets:
             return self._choose(sets)
@@ -78,58 +101,81 @@ class _Planning:
             Rule.SIGNAL, "The grid is not known well enough, so the run starts at once."
         )
 
-    def _cost_limit(self, home_usd: float) -> float:
-        policy = self.request.policy
-        limits = [policy.max_cost_usd] if policy.max_cost_usd else []
-        if policy.strategy is Strategy.CLEANEST:
-            limits.append(home_usd * (1 + policy.cost_tolerance_percent / 100))
-        return min(limits, default=np.inf) * (1 + SAME)
+    def _limits(self) -> Limits:
+        policy, home = self.request.policy, self.baseline
+        usd = [policy.max_cost_usd] if policy.max_cost_usd else []
+        if policy.strategy is Strategy.CLEANEST and home.usd is not None:
+            usd.append(home.usd * (1 + policy.cost_tolerance_percent / 100))
+        saving = policy.min_saving_percent or 0.0
+        return Limits(
+            usd=min(usd, default=np.inf),
+            g_per_kwh=policy.max_g_per_kwh or np.inf,
+            g=home.g * (1 - saving / 100) if saving and home.g is not None else np.inf,
+        )
 
     def _choose(self, sets: list[Candidates]) -> Decision:
-        for clean, cheap in _GIVING_WAY:
-            # Once the intensity target has given way, the least intensity is what is left of it.
-            by_cost = clean and self.request.policy.strategy is Strategy.CHEAPEST
-            found = []
-            for index, one in enumerate(sets):
-                mask = one.free & (one.clean | (not clean)) & (one.cheap | (not cheap))
-                if best := one.least(mask, by_cost=by_cost):
-                    found.append((*best, index))
-            if found:
-                least, start, index = min(found)
-                return self._chosen(sets, index, start, least, by_cost=by_cost)
+        whole = _GIVING_WAY[0]
+        if chosen := self._best(sets, whole, worth=True):
+            return self._chosen(sets, *chosen)
+        if self._home_will_do(sets):
+            wanted = self.request.policy.min_saving_percent or 0
+            return self._at_once(
+                Rule.SAVING, f"Moving would save less than {wanted:g} % of emissions."
+            )
+        for step in _GIVING_WAY:
+            if chosen := self._best(sets, step, worth=False):
+                return self._chosen(sets, *chosen)
         return self._at_once(
             Rule.CAPACITY,
             "No pool has a free slot before the latest safe start, so the run queues now.",
         )
 
+    def _best(
+        self, sets: list[Candidates], step: _Yield, *, worth: bool
+    ) -> tuple[int, float, float, bool] | None:
+        """Return set, start and value of the best candidate, and whether cost was compared."""
+        cheapest = self.request.policy.strategy is Strategy.CHEAPEST
+        by_cost = (cheapest and step.clean) or not step.cheap
+        found = []
+        for index, one in enumerate(sets):
+            mask = step.mask(one) & one.worth if worth else step.mask(one)
+            if best := one.least(mask, by_cost=by_cost):
+                found.append((*best, index))
+        if not found:
+            return None
+        least, start, index = min(found)
+        return index, start, least, by_cost
+
+    def _home_will_do(self, sets: list[Candidates]) -> bool:
+        """Tell whether going at once at home keeps every limit but the wish to save."""
+        for one in sets:
+            if one.chain.pools == self.home.pools:
+                now = one.free & one.clean & one.cheap
+                return bool(now[0]) and one.starts[0] == self.request.earliest.timestamp()
+        return False
+
     def _chosen(
-        self, sets: list[Candidates], index: int, start: float, least: float, *, by_cost: bool
+        self,
+        sets: list[Candidates],
+        index: int,
+        start: float,
+        least: float,
+        by_cost: bool,
     ) -> Decision:
         option = sets[index].chain.option(moment(start), self.request.deadline)
-        wanted = self.request.policy.min_saving_percent
-        if wanted and self._saving_percent(option) < wanted:
-            return self._at_once(
-                Rule.SAVING, f"Moving would save less than {wanted:g} % of emissions."
-            )
         alternatives = tuple(self._alternatives(sets, index, by_cost=by_cost))
         rule = self._rule(sets, option, least, by_cost=by_cost)
         return self._decision(option, rule, self._reason(rule, option), alternatives)
-
-    def _saving_percent(self, option: Option) -> float:
-        """Return the saving against home now; endless where nothing can be compared."""
-        if option.g is None or not self.home_grams > 0:
-            return np.inf
-        return 100 * (1 - option.g / self.home_grams)
 
     def _alternatives(
         self, sets: list[Candidates], chosen: int, *, by_cost: bool
     ) -> Iterator[Option]:
         """Yield each other set's best option, best first; refuse the pools that have none."""
+        whole = _GIVING_WAY[0]
         ranked = sorted(
             (*best, index)
             for index, one in enumerate(sets)
-            if index != chosen
-            and (best := one.least(one.free & one.cheap & one.clean, by_cost=by_cost))
+            if index != chosen and (best := one.least(whole.mask(one) & one.worth, by_cost=by_cost))
         )
         usable = {
             pool
@@ -139,8 +185,7 @@ class _Planning:
         for one in sets:
             for pool in one.chain.heavy_pools:
                 if pool not in usable:
-                    ceiling = self.request.policy.max_g_per_kwh
-                    self.refusals.add(pool, *one.excluded(self.cost_limit, ceiling))
+                    self.refusals.add(pool, *one.excluded(self.limits))
         for _, start, index in ranked[:_MOST_ALTERNATIVES]:
             yield sets[index].chain.option(moment(start), self.request.deadline)
 
@@ -155,8 +200,8 @@ class _Planning:
     def _reason(self, rule: Rule, option: Option) -> str:
         main = option.main
         there = f"{main.g_per_kwh:.0f} gCO2e/kWh in {main.zone}" if main.g_per_kwh else main.zone
-        if self.home_grams > 0:
-            there += f"; at home now the whole run would emit {self.home_grams:.3g} gCO2e"
+        if self.baseline.g:
+            there += f"; at once at home the run would emit {self.baseline.g:.3g} gCO2e"
         return {
             Rule.GRID: f"The best start and place within all limits: {there}.",
             Rule.DEADLINE: f"The best start is the latest that is still safe: {there}.",
@@ -195,7 +240,7 @@ class _Planning:
             decided_at=request.now,
             deadline=request.deadline,
             chosen=option,
-            baseline=self.home.option(request.earliest, request.deadline),
+            baseline=self.baseline,
             alternatives=tuple(alternatives),
             refusals=self.refusals.all(),
             rule=rule,
@@ -217,8 +262,11 @@ class _Planning:
         if ceiling and option.g_per_kwh is not None and option.g_per_kwh > ceiling * (1 + 1e-6):
             found = f"{option.g_per_kwh:.0f} gCO2e/kWh expected"
             yield f"intensity: {found}, the maximum is {ceiling:g}"
-        if option.usd > self.cost_limit:
-            yield f"cost: {option.usd:.2f} USD expected, the limit is {self.cost_limit:.2f} USD"
+        limit = self.limits.usd
+        if option.usd is not None and option.usd > limit * (1 + 1e-6):
+            yield f"cost: {option.usd:.2f} USD expected, the limit is {limit:.2f} USD"
+        if option.usd is None and limit < np.inf:
+            yield f"cost: not known for lack of a price, the limit is {limit:.2f} USD"
         chain = request.chain([request.fleet.pool(row.pool) for row in option.placements])
         if not chain.free(np.array([option.start.timestamp()]), request.busy)[0]:
             yield "capacity: no slot is free at that time, so the run queues in its pool"

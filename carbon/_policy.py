@@ -98,15 +98,14 @@ class CarbonPolicy(BaseModel):
         if isinstance(parsed, timedelta):
             return release + parsed
         wall, zone = parsed
-        local = release.astimezone(zone)
-        # Two days: on the day that summer time begins, today's wall time may not exist or be over.
-        for days in range(3):
-            moment = datetime.combine(local.date() + timedelta(days=days), wall, zone).astimezone(
-                UTC
-            )
-            if moment > release:
-                return moment
-        raise AssertionError("a wall-clock time comes once a day")
+        today = release.astimezone(zone).date()
+        # Three days: in spring today's wall time may not exist; in autumn it comes twice (fold).
+        moments = [
+            datetime.combine(today + timedelta(days=day), wall.replace(fold=fold), zone)
+            for day in range(3)
+            for fold in (0, 1)
+        ]
+        return min(later for moment in moments if (later := moment.astimezone(UTC)) > release)
 
     def describe(self) -> str:
         """Say the policy in one plain sentence."""

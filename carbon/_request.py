@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import TYPE_CHECKING
 
 from carbon._chain import Chain
-from carbon._decision import Reservation
+from carbon._decision import Option, Reservation
 from carbon._fleet import Fleet, Pool
 from carbon._outlook import Outlook
 from carbon._policy import CarbonPolicy
@@ -32,7 +32,9 @@ class Request:
         busy: Slots that other runs hold or will hold.
         data_class: Class of this run's data, on top of the workload's own.
         may_wait: False for a stage whose run has already begun: only the place is chosen.
-        entry: True when the chain begins with an entry run in the home CPU pool.
+        running: Whether the entry run is up already, so that going now costs no start-up.
+        baseline: Running at once at home as it was judged when the run was released; by default
+            it is judged now.
     """
 
     workload: Workload
@@ -45,7 +47,8 @@ class Request:
     busy: tuple[Reservation, ...] = ()
     data_class: str | None = None
     may_wait: bool = True
-    entry: bool = True
+    running: bool = False
+    baseline: Option | None = None
 
     @property
     def earliest(self) -> datetime:
@@ -59,4 +62,5 @@ class Request:
 
     def chain(self, pools: Sequence[Pool]) -> Chain:
         """Lay the workload out on these pools."""
-        return Chain.on(self.fleet, self.outlook, self.workload.stages, pools, entry=self.entry)
+        lead = timedelta(0) if self.running else self.fleet.home_cpu.startup
+        return Chain.on(self.fleet, self.outlook, self.workload.stages, pools, lead=lead)

@@ -51,7 +51,9 @@ def require_utc(name: str, moment: datetime) -> datetime:
     """Return an aware moment in UTC, or refuse a naive one."""
     if moment.tzinfo is None:
         raise BadInput(name, f"{moment.isoformat()} has no time zone", "Add one, e.g. '+00:00'.")
-    return moment.astimezone(UTC)
+    utc = moment.astimezone(UTC)
+    # A plain datetime: pendulum's, which Prefect hands out, loses a standard zone when added to.
+    return datetime.combine(utc.date(), utc.time(), UTC)
 
 
 def require_window(start: datetime, end: datetime) -> tuple[datetime, datetime]:

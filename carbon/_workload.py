@@ -113,6 +113,7 @@ class Workload(BaseModel):
                 return stage
         raise BadInput.unknown(f"{self.name}.stages", name, [stage.name for stage in self.stages])
 
-    def only(self, name: str) -> Workload:
-        """Return the workload cut down to one stage, as dispatch plans it."""
-        return self.model_copy(update={"stages": (self.stage(name),)})
+    def since(self, name: str) -> Workload:
+        """Return what is left of the workload when a stage is about to start."""
+        first = self.stages.index(self.stage(name))
+        return self.model_copy(update={"stages": self.stages[first:]})

@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import pendulum
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -159,3 +160,18 @@ def test_any_text_is_a_deadline_or_a_clear_refusal(text: str) -> None:
         assert BadInput.from_validation("policy", caught.value).field == "policy.finish_by"
     else:
         assert policy.deadline(RELEASE) > RELEASE
+
+
+def test_the_hour_that_comes_twice_is_met_the_next_time() -> None:
+    """On the autumn night, a time that has come once comes again an hour later."""
+    policy = CarbonPolicy(finish_by="02:30 Europe/Berlin")
+    release = datetime(2026, 10, 25, 1, 10, tzinfo=UTC)
+    assert policy.deadline(release) == datetime(2026, 10, 25, 1, 30, tzinfo=UTC)
+
+
+def test_a_pendulum_release_gives_an_aware_deadline() -> None:
+    """Prefect hands out pendulum times, which lose a standard zone when something is added."""
+    release = pendulum.datetime(2026, 6, 1, 12, tz="UTC")
+    deadline = CarbonPolicy(finish_by="12h").deadline(release)
+    assert deadline == datetime(2026, 6, 2, tzinfo=UTC)
+    assert deadline.tzinfo is UTC

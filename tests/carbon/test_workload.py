@@ -32,8 +32,8 @@ def test_a_stage_is_found_by_name() -> None:
     """Stages are found by name, and a misspelt one is answered with the closest."""
     workload = chain(LIGHT, HEAVY)
     assert workload.stage("train") is HEAVY
-    assert workload.only("train").stages == (HEAVY,)
-    assert workload.only("train").name == workload.name
+    assert workload.since("train").stages == (HEAVY,)
+    assert workload.since("train").name == workload.name
     with pytest.raises(BadInput, match=r"embed\.stages: 'trian' is not known\. .*'train'"):
         workload.stage("trian")
 
