@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, TypeVar
 
-from carbon._errors import NoSignal, UnknownZone
+from carbon._errors import CarbonAwareError, NoSignal, UnknownZone
 from carbon._outlook import Outlook
 from carbon._series import IntensitySeries, Kind, PriceSeries, require_window
 
@@ -134,7 +134,9 @@ class _Asked:
             reason = _line(error)
             return reason if reason.startswith(name) else f"{name} has nothing for {zone}: {reason}"
         except Exception as error:  # noqa: BLE001 - any fault of a provider must not stop a run
-            reason = f"{type(error).__name__}: {_line(error)}"
+            # Only our own words: a stranger's may hold an address with a token in it.
+            own = isinstance(error, CarbonAwareError)
+            reason = type(error).__name__ + (f": {_line(error)}" if own else "")
         asked.broken = True
         self.notes.append(f"{name} is broken and was not asked again ({reason})")
         return f"{name} is broken"
@@ -143,7 +145,7 @@ class _Asked:
 def _checked(series: _Any, zone: str, start: datetime) -> _Any:
     # Providers were seen to send another country's numbers without an error.
     if series.zone != zone:
-        raise ValueError(f"sent zone {series.zone!r} when asked for {zone!r}")
+        raise CarbonAwareError(f"sent zone {series.zone!r} when asked for {zone!r}")
     if not series.start <= start < series.end:
         raise NoSignal(
             f"only from {series.start:%Y-%m-%d %H:%M} to {series.end:%Y-%m-%d %H:%M} UTC"

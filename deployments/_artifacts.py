@@ -91,7 +91,7 @@ def explain(decision: Decision) -> str:
             for row in decision.provenance
         ],
     )
-    lines += ["", "Energy is modelled from pool watts and expected run time."]
+    lines += ["", "Energy is declared by the workload or modelled from pool watts and run time."]
     return "\n".join(lines)
 
 
@@ -120,7 +120,7 @@ def _row(what: str, option: Option) -> dict[str, str]:
         "region": main.region,
         "start (UTC)": f"{option.start:%a %d %b %H:%M}",
         "gCO2e": "unknown" if option.g is None else f"{option.g:.1f}",
-        "USD": f"{option.usd:.2f}",
+        "USD": "unknown" if option.usd is None else f"{option.usd:.2f}",
         "gCO2e/kWh": "unknown" if main.g_per_kwh is None else f"{main.g_per_kwh:.0f}",
     }
 
@@ -131,7 +131,8 @@ def _time(moment: datetime) -> str:
 
 def _numbers(option: Option) -> str:
     grams = "emissions unknown" if option.g is None else f"{option.g:.1f} gCO2e"
-    return f"{grams}, {option.kwh:.3f} kWh, {option.usd:.2f} USD in {option.main.region}"
+    cost = "cost unknown" if option.usd is None else f"{option.usd:.2f} USD"
+    return f"{grams}, {option.kwh:.3f} kWh, {cost} in {option.main.region}"
 
 
 def _list(title: str, items: tuple[str, ...] | list[str]) -> list[str]:

@@ -5,8 +5,6 @@ The entry run waits for it and fails when it failed. Artefacts pass by URI in th
 
 from __future__ import annotations
 
-import hashlib
-import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -20,11 +18,12 @@ from prefect.deployments import arun_deployment
 from prefect.exceptions import FlowRunWaitTimeout, ObjectNotFound
 from prefect.flow_runs import wait_for_flow_run
 from prefect.logging import get_run_logger
+from prefect.states import AwaitingRetry
 
 from carbon import CarbonPolicy, Decision
 from deployments._artifacts import publish_decision
 from deployments._errors import NotDeployed, StageFailed
-from deployments._gate import planning
+from deployments._gate import Log, planning
 from deployments._hold import Hold, taken
 from deployments._jobs import Job
 from deployments._trigger import Trigger, Verdict
@@ -40,12 +39,14 @@ async def dispatch(
     policy: CarbonPolicy,
     *,
     data_class: str | None = None,
+    item: str = "",
     trigger: Trigger | None = None,
 ) -> FlowRun:
     """Run one heavy stage where the planner says, wait for it, and return its completed run.
 
-    One stage with one set of parameters is run once for an entry run, whatever is retried or
-    restarted: the key does not depend on the pool or the attempt.
+    A stage is run once for an entry run, whatever is retried or restarted in between: the run that
+    was made first is waited for, with the parameters that it was given. When it had ended without
+    completing, that same run is retried.
 
     Args:
         job: The job that the stage belongs to.
@@ -53,6 +54,7 @@ async def dispatch(
         parameters: Parameters of the execution flow: URIs and small values.
         policy: How the stage may be placed.
         data_class: Class of this run's data, on top of the workload's own.
+        item: Tells several runs of one stage apart.
         trigger: For tests; by default the one that the environment describes.
 
     Raises:
@@ -60,17 +62,21 @@ async def dispatch(
         NotDeployed: The execution deployment is missing.
         ResidencyError: No permitted pool can run the stage.
     """
-    trigger = trigger or Trigger.from_settings()
+    trigger = trigger or Trigger.for_run()
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         raise RuntimeError("dispatch() works inside a flow run; call it from an entry flow")
-    order = _Order(job, stage, dict(parameters), policy, data_class, trigger, context.flow_run.id)
+    entry_id = context.flow_run.id
+    order = _Order(job, stage, dict(parameters), policy, data_class, trigger, entry_id, item)
     async with get_client() as client:
         child = await order.place(client)
         get_run_logger().info(
             "Stage %r runs as %r in pool %r", stage, child.name, child.work_pool_name
         )
-        return await _finished(client, child, stage)
+        try:
+            return await _finished(client, child, stage)
+        finally:
+            await order.release(client)
 
 
 @dataclass(frozen=True)
@@ -84,32 +90,26 @@ class _Order:
     data_class: str | None
     trigger: Trigger
     entry_id: UUID
+    item: str
 
     @property
     def key(self) -> str:
-        text = json.dumps(self.parameters, sort_keys=True, default=str)
-        digest = hashlib.sha256(text.encode()).hexdigest()
-        return f"{self.entry_id}/{self.stage}/{digest[:16]}"
-
-    async def existing(self, client: PrefectClient) -> FlowRun | None:
-        """Return the run that an earlier attempt of the entry run has already made."""
-        same = FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=[self.key]))
-        found = await client.read_flow_runs(flow_run_filter=same, limit=1)
-        return found[0] if found else None
+        """What names the stage's run, whatever the pool, the attempt or the parameters."""
+        return "/".join(filter(None, (str(self.entry_id), self.stage, self.item)))
 
     async def place(self, client: PrefectClient) -> FlowRun:
         """Return this order's run: the one that there is, or a new one in the chosen pool."""
         log = get_run_logger()
         async with planning(log):
             # Inside the lock: a second attempt at this moment must find what the first has made.
-            if made := await self.existing(client):
-                return made
+            if made := await self._existing(client):
+                return await _again(client, made, log)
             entry = await client.read_flow_run(self.entry_id)
             hold = Hold.read(entry.labels)
             verdict = await self._decide(client, hold)
             log.info("Stage %r: %s", self.stage, verdict.decision.headline)
             if hold:
-                moved = _moved(hold, verdict.decision, self.stage)
+                moved = Hold.of(verdict.decision, deferrals=hold.deferrals, baseline=hold.baseline)
                 await client.update_flow_run_labels(entry.id, moved.labels())
             child = await self._create(verdict.decision, f"{entry.name}-{self.stage}")
         await publish_decision(
@@ -117,20 +117,35 @@ class _Order:
         )
         return child
 
+    async def release(self, client: PrefectClient) -> None:
+        """Give the stage's slot back in the entry run's plan."""
+        hold = Hold.read((await client.read_flow_run(self.entry_id)).labels)
+        if hold:
+            await client.update_flow_run_labels(self.entry_id, hold.without(self.stage).labels())
+
+    async def _existing(self, client: PrefectClient) -> FlowRun | None:
+        """Return the run that an earlier attempt of the entry run has already made."""
+        same = FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=[self.key]))
+        found = await client.read_flow_runs(flow_run_filter=same, limit=1)
+        return found[0] if found else None
+
     async def _decide(self, client: PrefectClient, hold: Hold | None) -> Verdict:
+        """Place the stage with all that comes after it, so that those still end in time."""
         now = self.trigger.clock.now()
         return self.trigger.decide(
-            self.job.workload.only(self.stage),
-            self.policy,
+            self.job.workload.since(self.stage),
+            # Whether a move is worth it was decided at the gate, for the run as a whole.
+            self.policy.model_copy(update={"min_saving_percent": None}),
             hold.deadline if hold else self.policy.deadline(now),
             busy=await taken(client, now, but=self.entry_id),
             data_class=self.data_class,
             may_wait=False,
-            entry=False,
+            running=True,
         )
 
     async def _create(self, decision: Decision, name: str) -> FlowRun:
-        deployment = self.job.execution_deployment(self.stage, decision.chosen.main.pool)
+        pool = decision.chosen.placement(self.stage).pool
+        deployment = self.job.execution_deployment(self.stage, pool)
         try:
             return await arun_deployment(
                 deployment,
@@ -143,10 +158,13 @@ class _Order:
             raise NotDeployed(deployment) from error
 
 
-def _moved(hold: Hold, decision: Decision, stage: str) -> Hold:
-    """Return the run's hold with the stage's slot where it now is."""
-    kept = tuple(slot for slot in hold.slots if slot.stage != stage)
-    return Hold(hold.deadline, hold.start, hold.deferrals, (*kept, *decision.chosen.slots))
+async def _again(client: PrefectClient, made: FlowRun, log: Log) -> FlowRun:
+    """Start a run again that ended without completing: somebody retries its entry run."""
+    if made.state is None or not made.state.is_final() or made.state.is_completed():
+        return made
+    log.info("Stage run %r ended as %s and is retried", made.name, made.state.name)
+    await client.set_flow_run_state(made.id, AwaitingRetry())
+    return await client.read_flow_run(made.id)
 
 
 async def _finished(client: PrefectClient, child: FlowRun, stage: str) -> FlowRun:

@@ -20,7 +20,7 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Final
+from typing import Final, TypeAlias
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
@@ -30,14 +30,14 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
 from prefect.logging import get_run_logger
 
-from carbon import CarbonPolicy, Decision, Reservation, Workload
+from carbon import CarbonPolicy, Decision, Reservation, Strategy, Workload
 from deployments._artifacts import publish_decision
+from deployments._guard import guard
 from deployments._hold import Hold, taken, waiting_state
 from deployments._trigger import Trigger, Verdict
 from work_pools import PLANNER_LOCK
 
-if TYPE_CHECKING:
-    Log = logging.Logger | logging.LoggerAdapter[logging.Logger]
+Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[logging.Logger]"
 
 _WORTH_WAITING: Final = timedelta(seconds=20)
 """Wait below which going now beats freeing the slot: a worker needs longer to start a run."""
@@ -69,10 +69,11 @@ async def gate(
 
     Raises:
         Abort: The run has put itself off; Prefect ends this attempt and starts another in time.
-        ResidencyError: No permitted pool can run a stage.
+        ResidencyError: The run is where its data may not be, or no permitted pool can run a stage.
         BadInput: A setting, the fleet or the workload is wrong.
     """
-    trigger = trigger or Trigger.from_settings()
+    trigger = trigger or Trigger.for_run()
+    await guard(workload, data_class=data_class, fleet=trigger.fleet)
     log = get_run_logger()
     run = _this_run()
     async with get_client() as client:
@@ -82,7 +83,11 @@ async def gate(
             passage = _Passage(trigger, workload, policy, data_class, run)
             verdict, waits = await passage.decide(client)
             if run is not None:
-                hold = Hold.of(verdict.decision, deferrals=passage.deferrals + waits)
+                hold = Hold.of(
+                    verdict.decision,
+                    deferrals=passage.deferrals + waits,
+                    baseline=passage.hold.baseline if passage.hold else None,
+                )
                 await client.update_flow_run_labels(run.id, hold.labels())
                 if waits:
                     waits = await _put_off(client, run, verdict.decision, trigger, log)
@@ -152,7 +157,7 @@ class _Passage:
             return verdict, False
         if self.deferrals:
             at_once = self._plan(busy, may_wait=False)
-            if not _clearly_better(verdict.decision, at_once.decision):
+            if not self._clearly_better(verdict.decision, at_once.decision):
                 return at_once, False
         return verdict, True
 
@@ -164,6 +169,8 @@ class _Passage:
             busy=busy,
             data_class=self.data_class,
             may_wait=may_wait,
+            running=True,
+            baseline=self.hold.baseline if self.hold else None,
         )
 
     def _release(self) -> datetime:
@@ -197,12 +204,16 @@ class _Passage:
         wait = clock.wall(decision.chosen.start) - clock.wall(decision.decided_at)
         return self._may_wait() and wait >= _WORTH_WAITING
 
-
-def _clearly_better(later: Decision, at_once: Decision) -> bool:
-    """Tell whether waiting again beats going now; without numbers it does not."""
-    if later.chosen.g is None or not at_once.chosen.g:
-        return False
-    return later.chosen.g <= at_once.chosen.g * (1 - _CLEARLY_BETTER_PERCENT / 100)
+    def _clearly_better(self, later: Decision, at_once: Decision) -> bool:
+        """Tell whether waiting again beats going now: it keeps a limit, or saves clearly more."""
+        if len(later.breaches) < len(at_once.breaches):
+            return True
+        by_cost = self.policy.strategy is Strategy.CHEAPEST
+        then = later.chosen.usd if by_cost else later.chosen.g
+        now = at_once.chosen.usd if by_cost else at_once.chosen.g
+        if then is None or not now:
+            return False
+        return then <= now * (1 - _CLEARLY_BETTER_PERCENT / 100)
 
 
 def _this_run() -> FlowRun | None:

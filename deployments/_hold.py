@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 from uuid import UUID
@@ -13,13 +13,12 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
-    FlowRunFilterStateName,
     FlowRunFilterStateType,
 )
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, State, StateType
 from prefect.states import Scheduled
 
-from carbon import Clock, Decision, Reservation
+from carbon import Clock, Decision, Option, Reservation
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
@@ -29,6 +28,10 @@ AWAITING = "AwaitingCleanWindow"
 
 _PAGE = 200
 _PREFIX = "carbon."
+_OVERRUN = 0.1
+"""Part of its p95 length that a stage which is longer than that is given on top, again and again."""
+_FOR_MACHINES = frozenset({"slots", "baseline", "submission"})
+_LIVE = [state for state in StateType if state not in TERMINAL_STATES]
 
 
 @dataclass(frozen=True)
@@ -38,36 +41,49 @@ class Hold:
     Attributes:
         deadline: Latest acceptable finish, in grid time.
         start: Planned start, in grid time.
-        deferrals: How often the run has already put itself off.
+        deferrals: How often the run has put itself off.
         slots: Pool slots that the run holds or will hold.
-        decision: What people read: pool, expected grams, saving and so on.
+        baseline: Running at once at home, as it was judged when the run was released.
+        decision: What people read: pool, expected grams, reason and so on.
     """
 
     deadline: datetime
     start: datetime
-    deferrals: int = 0
-    slots: tuple[Reservation, ...] = ()
-    decision: Mapping[str, str | float] | None = None
+    deferrals: int
+    slots: tuple[Reservation, ...]
+    baseline: Option
+    decision: Mapping[str, str | float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, decision: Decision, *, deferrals: int) -> Hold:
-        """Return what a decision makes a run carry."""
-        main = decision.chosen.main
+    def of(cls, decision: Decision, *, deferrals: int, baseline: Option | None = None) -> Hold:
+        """Return what a decision makes a run carry.
+
+        Args:
+            decision: The decision.
+            deferrals: How often the run has put itself off.
+            baseline: The baseline that the run carries already, if it does.
+        """
+        chosen = decision.chosen
+        # Every key each time: labels are merged, and an old number must not outlive its decision.
         told: dict[str, str | float] = {
-            "pool": main.pool,
-            "region": main.region,
-            "end": decision.chosen.end.isoformat(),
-            "latest_safe_start": decision.chosen.latest_safe_start.isoformat(),
+            "pool": chosen.main.pool,
+            "region": chosen.main.region,
+            "end": chosen.end.isoformat(),
+            "latest_safe_start": chosen.latest_safe_start.isoformat(),
+            "expected_g": "unknown" if chosen.g is None else round(chosen.g, 3),
+            "expected_usd": "unknown" if chosen.usd is None else round(chosen.usd, 4),
             "rule": decision.rule.value,
+            "reason": decision.reason,
+            "breaches": "; ".join(decision.breaches) or "none",
+            "degraded": "; ".join(decision.degraded) or "no",
             "outlook": "; ".join(sorted({row.source for row in decision.provenance})) or "none",
         }
-        if decision.chosen.g is not None:
-            told["expected_g"] = round(decision.chosen.g, 3)
         return cls(
             deadline=decision.deadline,
-            start=decision.chosen.start,
+            start=chosen.start,
             deferrals=deferrals,
-            slots=decision.chosen.slots,
+            slots=chosen.slots,
+            baseline=baseline or decision.baseline,
             decision=told,
         )
 
@@ -81,28 +97,38 @@ class Hold:
                 start=_moment(labels[_PREFIX + "start"]),
                 deferrals=int(str(labels[_PREFIX + "deferrals"])),
                 slots=tuple(_slot(slot) for slot in slots),
+                baseline=Option.model_validate_json(str(labels[_PREFIX + "baseline"])),
+                decision=cls.told(labels),
             )
         except (KeyError, TypeError, ValueError):
             return None
 
+    def without(self, stage: str) -> Hold:
+        """Return the hold when a stage has ended and its slot is free again."""
+        kept = tuple(slot for slot in self.slots if slot.stage != stage)
+        return replace(self, slots=kept)
+
     @staticmethod
-    def told(labels: Mapping[str, object]) -> dict[str, str | int | float]:
+    def told(labels: Mapping[str, object]) -> dict[str, str | float]:
         """Return what a run's labels tell people about its plan."""
         return {
-            name.removeprefix(_PREFIX): value
+            key: value
             for name, value in labels.items()
-            if name.startswith(_PREFIX) and isinstance(value, str | int | float)
+            if name.startswith(_PREFIX)
+            and (key := name.removeprefix(_PREFIX)) not in _FOR_MACHINES
+            and isinstance(value, str | int | float)
         }
 
     def labels(self) -> dict[str, str | int | float]:
         """Return the labels to write."""
-        told = {_PREFIX + key: value for key, value in (self.decision or {}).items()}
+        told = {_PREFIX + key: value for key, value in self.decision.items()}
         return {
             **told,
             _PREFIX + "deadline": self.deadline.isoformat(),
             _PREFIX + "start": self.start.isoformat(),
             _PREFIX + "deferrals": self.deferrals,
             _PREFIX + "slots": json.dumps([slot.model_dump(mode="json") for slot in self.slots]),
+            _PREFIX + "baseline": self.baseline.model_dump_json(),
         }
 
 
@@ -145,32 +171,30 @@ async def taken(
     slots: list[Reservation] = []
     async for run in _live(client):
         hold = Hold.read(run.labels) if run.id != but else None
-        if hold is None:
-            continue
         started = run.state is not None and run.state.type is StateType.RUNNING
-        for slot in hold.slots:
-            if slot.end > now:
-                slots.append(slot)
-            elif started:
-                slots.append(slot.model_copy(update={"end": now + (slot.end - slot.start) / 10}))
+        slots += [_present(slot, now, started=started) for slot in (hold.slots if hold else ())]
     return tuple(slots)
 
 
+def _present(slot: Reservation, now: datetime, *, started: bool) -> Reservation:
+    """Return a live run's slot as it stands now: overdue work still holds or wants its slot."""
+    if slot.end > now:
+        return slot
+    length = slot.end - slot.start
+    left = length * _OVERRUN if started else length
+    return slot.model_copy(update={"start": now, "end": now + left})
+
+
 async def _live(client: PrefectClient) -> AsyncIterator[FlowRun]:
-    wanted = (
-        FlowRunFilterState(name=FlowRunFilterStateName(any_=[AWAITING])),
-        FlowRunFilterState(
-            type=FlowRunFilterStateType(any_=[StateType.PENDING, StateType.RUNNING])
-        ),
-    )
-    for state in wanted:
-        offset = 0
-        while True:
-            page = await client.read_flow_runs(
-                flow_run_filter=FlowRunFilter(state=state), limit=_PAGE, offset=offset
-            )
-            for run in page:
-                yield run
-            if len(page) < _PAGE:
-                break
-            offset += _PAGE
+    """Yield every run that has not ended; runs without a plan are for the caller to pass over."""
+    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=_LIVE))
+    offset = 0
+    while True:
+        page = await client.read_flow_runs(
+            flow_run_filter=FlowRunFilter(state=state), limit=_PAGE, offset=offset
+        )
+        for run in page:
+            yield run
+        if len(page) < _PAGE:
+            return
+        offset += _PAGE

@@ -72,7 +72,7 @@ def execution_pools(fleet: Fleet, job: Job, stage: Stage) -> tuple[Pool, ...]:
     Raises:
         ResidencyError: No pool that can run the stage is permitted.
     """
-    able = [pool for pool in fleet.pools if pool.can_run(stage)]
+    able = fleet.able(stage)
     pools = tuple(pool for pool in able if fleet.permits(pool, job.workload.data_class))
     if not pools:
         raise ResidencyError(

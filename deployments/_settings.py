@@ -2,7 +2,11 @@
 
 ``CARBON_HOME``         folder for the store and the decision pictures (default ``~/.carbon-aware``)
 ``CARBON_FLEET``        your own fleet file (default: the shipped ``work_pools/fleet.toml``)
-``CARBON_REPLAY``       CSV or Parquet with intensities to replay as the outlook
+``CARBON_REPLAY``       CSV or Parquet with intensities to replay as the outlook; they are what
+                        ``CARBON_REPLAY_KIND`` (forecast, actual, estimated),
+                        ``CARBON_REPLAY_SIGNAL`` (average, marginal) and
+                        ``CARBON_REPLAY_ACCOUNTING`` (lifecycle, direct) say
+``CARBON_REPLAY_PRICES``  CSV or Parquet with electricity prices, columns like ``DE_eur_mwh``
 ``CARBON_DATA_ROOTS``   folders that flows may read, separated by ``:`` (default: ``CARBON_HOME``)
 ``CARBON_CLOCK``        replayed time, ``GRID_START,WALL_START,SPEED``, or ``@FILE`` that holds this
                         (default: real time)
@@ -11,14 +15,27 @@
 from __future__ import annotations
 
 import os
+from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Never
 
 from pydantic import ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
-from carbon import BadInput, Clock, ReplayClock, ReplaySource, SignalSource, SystemClock, TypicalDay
+from carbon import (
+    Accounting,
+    BadInput,
+    Clock,
+    Kind,
+    NoSignal,
+    ReplayClock,
+    ReplaySource,
+    Signal,
+    SignalSource,
+    SystemClock,
+    TypicalDay,
+)
 
 
 class Settings(BaseSettings):
@@ -29,6 +46,10 @@ class Settings(BaseSettings):
     home: Path = Path("~/.carbon-aware")
     fleet: Path | None = None
     replay: Path | None = None
+    replay_kind: Kind = Kind.FORECAST
+    replay_signal: Signal = Signal.AVERAGE
+    replay_accounting: Accounting = Accounting.LIFECYCLE
+    replay_prices: Path | None = None
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     clock: str = ""
 
@@ -39,10 +60,15 @@ class Settings(BaseSettings):
             return tuple(Path(part) for part in value.split(os.pathsep) if part)
         return value
 
-    @field_validator("home")
+    @field_validator("home", "fleet", "replay", "replay_prices")
     @classmethod
-    def _absolute(cls, value: Path) -> Path:
-        return value.expanduser().absolute()
+    def _absolute(cls, value: Path | None) -> Path | None:
+        return value.expanduser().absolute() if value else None
+
+    @field_validator("data_roots")
+    @classmethod
+    def _all_absolute(cls, value: tuple[Path, ...]) -> tuple[Path, ...]:
+        return tuple(path.expanduser().absolute() for path in value)
 
     @classmethod
     def load(cls) -> Settings:
@@ -92,11 +118,50 @@ class Settings(BaseSettings):
                 "Write e.g. '2022-06-01T00:00+00:00,2026-01-01T12:00+00:00,600', or unset it.",
             ) from error
 
-    def make_sources(self) -> tuple[SignalSource, ...]:
+    def make_sources(self, *, strict: bool = True) -> tuple[SignalSource, ...]:
         """Return the signal sources in order of preference; the modelled typical day is last.
+
+        Args:
+            strict: Refuse a file to replay that is missing or wrong. Otherwise it counts as a
+                source without numbers, and the decision says so.
 
         Raises:
             BadInput: The file to replay is missing or wrong.
         """
-        replayed = (ReplaySource(self.replay),) if self.replay else ()
-        return (*replayed, TypicalDay())
+        if self.replay is None:
+            return (TypicalDay(),)
+        try:
+            return (self._replay(self.replay), TypicalDay())
+        except BadInput as error:
+            if strict:
+                raise
+            return (_Unreadable(self.replay.name, str(error)), TypicalDay())
+
+    def _replay(self, path: Path) -> ReplaySource:
+        return ReplaySource(
+            path,
+            kind=self.replay_kind,
+            signal=self.replay_signal,
+            accounting=self.replay_accounting,
+            prices=self.replay_prices,
+        )
+
+
+@dataclass(frozen=True)
+class _Unreadable:
+    """A file to replay that could not be read."""
+
+    file: str
+    reason: str
+
+    @property
+    def name(self) -> str:
+        return f"replay of {self.file}"
+
+    def intensity(self, zone: str, start: datetime, end: datetime) -> Never:
+        raise NoSignal(
+            f"{self.name} has nothing for {zone} {start:%H:%M}-{end:%H:%M}: {self.reason}"
+        )
+
+    def price(self, zone: str, start: datetime, end: datetime) -> Never:
+        self.intensity(zone, start, end)

@@ -146,7 +146,8 @@ class _Request:
                 deployment.id,
                 parameters=self.given(),
                 state=waiting_state(decision, self.trigger.clock) if waits else Scheduled(),
-                idempotency_key=self.key,
+                # Without a key of the caller's, a request that the client repeats is one run too.
+                idempotency_key=self.key or submission,
                 labels={**hold.labels(), _SUBMISSION: submission},
             )
         except PrefectHTTPStatusError as error:

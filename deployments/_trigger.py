@@ -11,6 +11,7 @@ from carbon import (
     Clock,
     Decision,
     Fleet,
+    Option,
     Outlook,
     Request,
     Reservation,
@@ -55,12 +56,21 @@ class Trigger:
             BadInput: A setting, the fleet file or a replayed file is wrong.
         """
         settings = settings or Settings.load()
-        return cls(
-            fleet=load_fleet(settings.fleet),
-            sources=settings.make_sources(),
-            clock=settings.make_clock(),
-            settings=settings,
-        )
+        return cls._build(settings, settings.make_sources())
+
+    @classmethod
+    def for_run(cls) -> Trigger:
+        """Build the trigger inside a run, where a signal that is missing must not stop the work.
+
+        Raises:
+            BadInput: A setting or the fleet file is wrong.
+        """
+        settings = Settings.load()
+        return cls._build(settings, settings.make_sources(strict=False))
+
+    @classmethod
+    def _build(cls, settings: Settings, sources: tuple[SignalSource, ...]) -> Trigger:
+        return cls(load_fleet(settings.fleet), sources, settings.make_clock(), settings)
 
     @cached_property
     def zones(self) -> tuple[str, ...]:
@@ -77,7 +87,8 @@ class Trigger:
         busy: tuple[Reservation, ...] = (),
         data_class: str | None = None,
         may_wait: bool = True,
-        entry: bool = True,
+        running: bool = False,
+        baseline: Option | None = None,
     ) -> Verdict:
         """Decide for one run; see :class:`carbon.Request` for the arguments.
 
@@ -101,7 +112,8 @@ class Trigger:
             busy=busy,
             data_class=data_class,
             may_wait=may_wait,
-            entry=entry,
+            running=running,
+            baseline=baseline,
         )
         decision = plan(request).model_copy(update={"clock": self.clock.describe()})
         return Verdict(decision, outlook)

@@ -21,7 +21,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -117,10 +117,11 @@ class Sandbox:
 
     def close(self) -> None:
         """Stop every worker."""
+        families = {worker.pid: _family(worker.pid) for worker in self._running}
         for worker in self._running:
             worker.terminate()
         for worker in self._running:
-            stop(worker)
+            stop(worker, families[worker.pid])
         self._running.clear()
 
 
@@ -163,9 +164,14 @@ def sandbox(
         stop(process)
 
 
-def stop(process: subprocess.Popen[bytes]) -> None:
-    """End a process politely, then make sure that nothing it started is left."""
-    started = _family(process.pid)
+def stop(process: subprocess.Popen[bytes], started: Sequence[psutil.Process] = ()) -> None:
+    """End a process politely, then make sure that nothing it started is left.
+
+    Args:
+        process: The process.
+        started: What it had started earlier, where that is known.
+    """
+    started = [*started, *_family(process.pid)]
     process.terminate()
     try:
         process.wait(_STOP_SECONDS)

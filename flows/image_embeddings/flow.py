@@ -62,8 +62,9 @@ async def image_embeddings(
     listing = listed.listing
     if listed.new:
         given = {"listing": listing, "catalogue": catalogue, "data_class": data_class}
-        await dispatch(JOB, "embed", given, policy, data_class=data_class)
-        result = result_path(listing, _store(catalogue)).read_bytes()
+        child = await dispatch(JOB, "embed", given, policy, data_class=data_class)
+        # Its own listing: after a restart this is the one that the first attempt handed over.
+        result = result_path(child.parameters["listing"], _store(catalogue)).read_bytes()
         listing = Embedded.model_validate_json(result).listing
     return publish_stage(listing, catalogue)
 
