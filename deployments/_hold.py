@@ -29,7 +29,7 @@ AWAITING = "AwaitingCleanWindow"
 _PAGE = 200
 _PREFIX = "carbon."
 _OVERRUN = 0.1
-"""Part of its p95 length that a stage which is longer than that is given on top, again and again."""
+"""Part of its p95 length that a stage which takes longer is given on top, each time anew."""
 _FOR_MACHINES = frozenset({"slots", "baseline", "submission"})
 _LIVE = [state for state in StateType if state not in TERMINAL_STATES]
 
