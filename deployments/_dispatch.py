@@ -5,6 +5,7 @@ The entry run waits for it and fails when it failed. Artefacts pass by URI in th
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -12,7 +13,7 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
 from prefect.deployments import arun_deployment
 from prefect.exceptions import FlowRunWaitTimeout, ObjectNotFound
@@ -30,6 +31,9 @@ from deployments._trigger import Trigger, Verdict
 
 _LOOK_AGAIN: Final = 60
 """Seconds after which the state is read again, should an event have been lost."""
+
+_PAUSE: Final = 2
+"""Seconds between two looks at a retried run, whose earlier end is still being told."""
 
 
 async def dispatch(
@@ -109,7 +113,9 @@ class _Order:
             verdict = await self._decide(client, hold)
             log.info("Stage %r: %s", self.stage, verdict.decision.headline)
             if hold:
-                moved = Hold.of(verdict.decision, deferrals=hold.deferrals, baseline=hold.baseline)
+                moved = Hold.of(
+                    verdict.decision, deferrals=hold.deferrals, went=True, baseline=hold.baseline
+                )
                 await client.update_flow_run_labels(entry.id, moved.labels())
             child = await self._create(verdict.decision, f"{entry.name}-{self.stage}")
         await publish_decision(
@@ -169,14 +175,18 @@ async def _again(client: PrefectClient, made: FlowRun, log: Log) -> FlowRun:
 
 async def _finished(client: PrefectClient, child: FlowRun, stage: str) -> FlowRun:
     """Wait for a run by its events and return it completed."""
-    while True:
+    state: State | None = None
+    while state is None or not state.is_final():
         try:
-            done: FlowRun = await wait_for_flow_run(child.id, timeout=_LOOK_AGAIN, client=client)
-            break
+            child = await wait_for_flow_run(child.id, timeout=_LOOK_AGAIN, client=client)
         except FlowRunWaitTimeout:
             continue
-    if done.state is None or done.state.type is not StateType.COMPLETED:
-        state = (done.state.name if done.state else None) or "unknown"
-        reason = (done.state.message if done.state else None) or ""
-        raise StageFailed(stage, done.work_pool_name or "?", done.name, state, reason)
-    return done
+        state = child.state
+        if state is not None and not state.is_final():
+            # The run is retried, and Prefect has sent the event of its earlier end once more, as
+            # it does with the events of the last minute.
+            await asyncio.sleep(_PAUSE)
+    if not state.is_completed():
+        pool, reason = child.work_pool_name or "?", state.message or ""
+        raise StageFailed(stage, pool, child.name, state.name or "unknown", reason)
+    return child

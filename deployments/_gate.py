@@ -86,6 +86,7 @@ async def gate(
                 hold = Hold.of(
                     verdict.decision,
                     deferrals=passage.deferrals + waits,
+                    went=not waits,
                     baseline=passage.hold.baseline if passage.hold else None,
                 )
                 await client.update_flow_run_labels(run.id, hold.labels())
@@ -183,19 +184,22 @@ class _Passage:
         """Tell whether the run can put itself off.
 
         In a subflow the parent would stay Running for ever; without a deployment nobody would start
-        it again; and a run that was woken before its planned start is wanted now.
+        it again; and a run that was woken before its planned start, or is tried once more, is
+        wanted now.
         """
         run = self.run
         return (
             run is not None
             and run.deployment_id is not None
             and run.parent_task_run_id is None
-            and not self._woken_early()
+            and not self._wanted_now()
         )
 
-    def _woken_early(self) -> bool:
-        if self.hold is None or not self.deferrals:
+    def _wanted_now(self) -> bool:
+        if self.hold is None:
             return False
+        if self.hold.went or not self.hold.deferrals:
+            return self.hold.went
         clock = self.trigger.clock
         return clock.wall(self.hold.start) - clock.wall(clock.now()) > _EARLY
 

@@ -44,6 +44,7 @@ class Hold:
         deferrals: How often the run has put itself off.
         slots: Pool slots that the run holds or will hold.
         baseline: Running at once at home, as it was judged when the run was released.
+        went: Whether the run has passed the gate; a retry or a restart does not wait again.
         decision: What people read: pool, expected grams, reason and so on.
     """
 
@@ -52,15 +53,24 @@ class Hold:
     deferrals: int
     slots: tuple[Reservation, ...]
     baseline: Option
+    went: bool = False
     decision: Mapping[str, str | float] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, decision: Decision, *, deferrals: int, baseline: Option | None = None) -> Hold:
+    def of(
+        cls,
+        decision: Decision,
+        *,
+        deferrals: int,
+        went: bool = False,
+        baseline: Option | None = None,
+    ) -> Hold:
         """Return what a decision makes a run carry.
 
         Args:
             decision: The decision.
             deferrals: How often the run has put itself off.
+            went: Whether the run has passed the gate.
             baseline: The baseline that the run carries already, if it does.
         """
         chosen = decision.chosen
@@ -84,6 +94,7 @@ class Hold:
             deferrals=deferrals,
             slots=chosen.slots,
             baseline=baseline or decision.baseline,
+            went=went,
             decision=told,
         )
 
@@ -98,6 +109,7 @@ class Hold:
                 deferrals=int(str(labels[_PREFIX + "deferrals"])),
                 slots=tuple(_slot(slot) for slot in slots),
                 baseline=Option.model_validate_json(str(labels[_PREFIX + "baseline"])),
+                went=labels[_PREFIX + "went"] is True,
                 decision=cls.told(labels),
             )
         except (KeyError, TypeError, ValueError):
@@ -127,6 +139,7 @@ class Hold:
             _PREFIX + "deadline": self.deadline.isoformat(),
             _PREFIX + "start": self.start.isoformat(),
             _PREFIX + "deferrals": self.deferrals,
+            _PREFIX + "went": self.went,
             _PREFIX + "slots": json.dumps([slot.model_dump(mode="json") for slot in self.slots]),
             _PREFIX + "baseline": self.baseline.model_dump_json(),
         }

@@ -44,6 +44,22 @@ _QUIET: Final = {
     "PREFECT_WORKER_QUERY_SECONDS": "0.5",
 }
 
+# On SQLite, Prefect 3.8.8's server stands still for a minute when Python's garbage collector, on
+# the event loop's thread, frees a cursor whose connection waits in another thread for the database
+# lock: the loop waits for that connection, it for the loop to commit, until SQLite's busy timeout.
+# So garbage is collected in a thread of its own. Needless once the server is on PostgreSQL.
+_COLLECT_ASIDE: Final = """
+import gc, runpy, sys, threading, time
+def collect():
+    while True:
+        time.sleep(10)
+        gc.collect()
+gc.disable()
+threading.Thread(target=collect, daemon=True).start()
+del sys.argv[0]
+runpy.run_module("prefect", run_name="__main__")
+"""
+
 
 @dataclass
 class Sandbox:
@@ -97,7 +113,7 @@ class Sandbox:
             env: Further environment variables of the worker and of its runs.
         """
         process = _spawn(
-            ["prefect", "worker", "start", "--pool", pool, "--install-policy", "never"],
+            ["-m", "prefect", "worker", "start", "--pool", pool, "--install-policy", "never"],
             env={**self.env, **(env or {})},
             log=self.home / f"worker-{pool}.log",
         )
@@ -155,7 +171,7 @@ def sandbox(
     box = Sandbox(api_url, folder, {**inherited, **_QUIET, **own, **(env or {})})
     log = folder / "server.log"
     command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    process = _spawn(command, env=box.env, log=log)
+    process = _spawn(["-c", _COLLECT_ASIDE, *command], env=box.env, log=log)
     try:
         _wait_until_healthy(process, api_url, log, wait)
         yield box
@@ -193,8 +209,8 @@ def _family(pid: int) -> list[psutil.Process]:
         return []
 
 
-def _spawn(module: list[str], *, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
-    """Start ``python -m MODULE`` in its own session, its output in a log file.
+def _spawn(args: list[str], *, env: Mapping[str, str], log: Path) -> subprocess.Popen[bytes]:
+    """Start ``python ARGS`` in its own session, its output in a log file.
 
     In its own session it does not get the terminal's Ctrl-C; we stop it in order. An ignored SIGINT
     (a run started with ``&`` from a script) would be inherited, and then a Prefect worker never
@@ -206,7 +222,7 @@ def _spawn(module: list[str], *, env: Mapping[str, str], log: Path) -> subproces
     try:
         with log.open("ab") as output:
             return subprocess.Popen(  # noqa: S603  our own interpreter and arguments
-                [sys.executable, "-m", *module],
+                [sys.executable, *args],
                 env=dict(env),
                 stdin=subprocess.DEVNULL,
                 stdout=output,

@@ -1,0 +1,63 @@
+"""What the gate decides for a run as Prefect hands it over, by the real clock, without a server."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from uuid import uuid4
+
+import pytest
+from prefect.client.schemas.objects import FlowRun
+
+from carbon import CarbonPolicy, SystemClock, TypicalDay
+from deployments import Settings, Trigger
+from deployments._gate import _Passage
+from deployments._hold import Hold
+from tests.deployments.lab import JOB
+from work_pools import load_fleet
+
+POLICY = CarbonPolicy(finish_by="24h")
+
+
+@pytest.fixture
+def trigger(tmp_path: Path) -> Trigger:
+    """The trigger of a user who has set nothing."""
+    return Trigger(load_fleet(), (TypicalDay(),), SystemClock(), Settings(home=tmp_path))
+
+
+def flow_run(**labels: str | float | bool) -> FlowRun:
+    """A run as the client reads it from the API: its times are pendulum's."""
+    given = {
+        "id": str(uuid4()),
+        "flow_id": str(uuid4()),
+        "deployment_id": str(uuid4()),
+        "expected_start_time": datetime.now(UTC).isoformat(),
+        "labels": labels,
+    }
+    return FlowRun.model_validate(given)
+
+
+def passage(trigger: Trigger, run: FlowRun) -> _Passage:
+    """The run at the gate."""
+    return _Passage(trigger, JOB.workload, POLICY, None, run)
+
+
+def test_deadline_counts_from_the_slot_by_the_real_clock(trigger: Trigger) -> None:
+    """A run that Prefect made has a deadline in UTC, a day after its slot."""
+    run = flow_run()
+    decision = passage(trigger, run)._plan((), may_wait=True).decision
+    assert decision.deadline.tzinfo is UTC
+    assert abs(decision.deadline - datetime.now(UTC) - timedelta(hours=24)) < timedelta(minutes=1)
+    assert not decision.breaches
+
+
+def test_a_run_that_has_passed_the_gate_does_not_wait_again(trigger: Trigger) -> None:
+    """A retry or a restart of a run is wanted now."""
+    first = passage(trigger, flow_run())
+    decision = first._plan((), may_wait=True).decision
+    waits = Hold.of(decision, deferrals=1).labels()
+    went = Hold.of(decision, deferrals=1, went=True).labels()
+    assert first._may_wait()
+    assert not passage(trigger, flow_run(**went))._may_wait()
+    due = decision.chosen.start - datetime.now(UTC) < timedelta(seconds=15)
+    assert passage(trigger, flow_run(**waits))._may_wait() is due
