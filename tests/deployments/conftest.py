@@ -49,10 +49,14 @@ public = ["*"]
 personal = ["EU"]
 """
 _POOLS: Final = {
-    "lab-home": "aws:eu-central-1",
-    "lab-green": "aws:eu-north-1",
-    "lab-far": "aws:us-west-2",
+    "lab-home": ("aws:eu-central-1", "cpu"),
+    "lab-base": ("aws:eu-central-1", "gpu"),
+    "lab-green": ("aws:eu-north-1", "gpu"),
+    "lab-far": ("aws:us-west-2", "gpu"),
 }
+_WORKED: Final = ("lab-home", "lab-green", "lab-far")
+"""Pools with a worker: nothing is ever sent to the heavy pool at home."""
+
 _LEVELS: Final = {"DE": 1.0, "SE-SE3": 0.1, "US-NW-PACW": 0.5}
 T = TypeVar("T")
 
@@ -148,7 +152,7 @@ def lab(prefect_server: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> It
     box = prefect_server
     asyncio.run(register_pools(trigger))
     with get_client(sync_client=True) as client:
-        lab = Lab(box, folder, trigger, client, {pool: box.worker(pool, env) for pool in _POOLS})
+        lab = Lab(box, folder, trigger, client, {pool: box.worker(pool, env) for pool in _WORKED})
         try:
             lab.deploy()
             yield lab
@@ -173,9 +177,9 @@ def _written(path: Path, text: str) -> Path:
 
 def _fleet() -> str:
     pools = [
-        f'[[pools]]\nname = "{name}"\nregion = "{region}"\nhardware = "cpu"\ncapacity = 4\n'
+        f'[[pools]]\nname = "{name}"\nregion = "{region}"\nhardware = "{hardware}"\ncapacity = 4\n'
         'watts = 15\nusd_per_hour = 0.2\nstartup = "PT2M"\n'
-        for name, region in _POOLS.items()
+        for name, (region, hardware) in _POOLS.items()
     ]
     return "\n".join((_FLEET, *pools))
 
@@ -184,7 +188,8 @@ def _falling_grid() -> str:
     rows = [",".join(("utc", *_LEVELS))]
     for step in range(_STEPS):
         moment = _GRID_START + timedelta(minutes=30) * (step - 2)
-        values = [f"{(_STEPS + 50 - step) * level:.2f}" for level in _LEVELS.values()]
+        # Four per cent a step: less than one per cent is not waited for.
+        values = [f"{600 * 0.96**step * level:.15f}" for level in _LEVELS.values()]
         rows.append(",".join((moment.isoformat(), *values)))
     return "\n".join(rows)
 

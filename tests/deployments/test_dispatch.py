@@ -20,7 +20,7 @@ from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.states import Cancelling
 
 from carbon import CarbonPolicy, ResidencyError
-from deployments import Job, NotDeployed, dispatch
+from deployments import Job, NotDeployed, StageFailed, dispatch
 from tests.deployments.lab import JOB
 
 if TYPE_CHECKING:
@@ -60,6 +60,9 @@ def families(lab: Lab) -> Mapping[str, Family]:
                 JOB, "carry", given, POLICY, data_class="personal", trigger=lab.trigger
             )
 
+        if act == "fail-once":
+            with pytest.raises(StageFailed):
+                await once()
         if act != "twice":
             return (await once()).id
         given["act"] = "complete"
@@ -76,7 +79,7 @@ def families(lab: Lab) -> Mapping[str, Family]:
             assert state.state_details.flow_run_id
             ids[act] = state.state_details.flow_run_id
 
-        acts = ("twice", "fail", "crash", "sleep")
+        acts = ("twice", "fail-once", "fail", "crash", "sleep")
         await asyncio.gather(_cancel(lab, "sleep"), *(run(act) for act in acts))
         return ids
 
@@ -123,6 +126,14 @@ def test_same_stage_is_executed_once(lab: Lab, families: Mapping[str, Family]) -
     assert lab.executions("dispatch-twice") == 1
 
 
+def test_failed_stage_is_retried_as_the_same_run(lab: Lab, families: Mapping[str, Family]) -> None:
+    """When the entry run comes again, its failed stage is executed again, in the same run."""
+    family = families["fail-once"]
+    (child,) = family.children
+    assert (family.parent.state_name, child.state_name) == ("Completed", "Completed")
+    assert lab.executions("dispatch-fail-once") == 2
+
+
 @pytest.mark.parametrize(
     ("act", "state", "reason"),
     [
@@ -143,7 +154,7 @@ def test_parent_fails_with_its_child(
         assert told in family.message
 
 
-@pytest.mark.parametrize("act", ["twice", "fail", "crash", "sleep"])
+@pytest.mark.parametrize("act", ["twice", "fail-once", "fail", "crash", "sleep"])
 def test_no_task_run_is_left_pending(families: Mapping[str, Family], act: str) -> None:
     """The task run that stands for the child in the parent's graph ends with it."""
     (task_run,) = families[act].task_runs
@@ -196,6 +207,7 @@ def _alone(lab: Lab, job: Job, policy: CarbonPolicy) -> BaseException:
 
     state = asyncio.run(main())
     assert state.type is StateType.FAILED
+    assert state.state_details.flow_run_id
     family = _family(lab, state.state_details.flow_run_id)
     assert not family.children
     assert not family.task_runs

@@ -39,8 +39,11 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.server
 
-WAIT = timedelta(seconds=50)
-"""From the minute of cron to the wake-up: enough for the first attempt and a redeploy."""
+WAIT = timedelta(seconds=60)
+"""From the minute of cron to the wake-up: enough for the first attempt and a redeploy.
+
+A worker fetches a run 10 s before it is due, so it really waits for 10 s less.
+"""
 
 
 def policy(wait: timedelta) -> CarbonPolicy:
@@ -98,9 +101,15 @@ def _create(lab: Lab, parameters: Mapping[str, Any]) -> UUID:
     """Create a run as a service in another language does."""
     deployment = lab.client.read_deployment_by_name(JOB.entry_deployment)
     url = f"{lab.box.api_url}/deployments/{deployment.id}/create_flow_run"
-    answer = httpx.post(url, json={"parameters": parameters}, timeout=30)
-    assert answer.status_code == httpx.codes.CREATED, answer.text
-    return UUID(answer.json()["id"])
+
+    def created() -> str | None:
+        answer = httpx.post(url, json={"parameters": parameters}, timeout=30)
+        if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
+            return None  # SQLite is busy, and any client must then ask again
+        assert answer.status_code == httpx.codes.CREATED, answer.text
+        return str(answer.json()["id"])
+
+    return UUID(lab.until("the server has made a run", created))
 
 
 def _of_cron(lab: Lab, minute: datetime) -> FlowRun | None:
@@ -219,6 +228,6 @@ def test_run_wakes_by_itself_and_completes(
     attempts = [
         state
         for state in lab.client.read_flow_run_states(run.id)
-        if state.name == "Running" and state.timestamp > asked.wakes - timedelta(seconds=1)
+        if state.name == "Running" and state.timestamp > asked.wakes - timedelta(seconds=5)
     ]
     assert len(attempts) == 1

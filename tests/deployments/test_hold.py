@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from carbon import Reservation
+from carbon import Option, Placement, Reservation
 from deployments._hold import Hold
 
 MOMENTS = st.datetimes(
@@ -24,15 +25,43 @@ SLOTS = st.builds(
     end=MOMENTS,
     stage=st.sampled_from(["", "embed"]),
 )
+DAY = datetime(2026, 6, 1, tzinfo=UTC)
+BASELINE = Option(
+    placements=(
+        Placement(
+            stage="embed",
+            pool="eu-central-1-gpu",
+            region="aws:eu-central-1",
+            zone="DE",
+            heavy=True,
+            start=DAY,
+            end=DAY + timedelta(hours=1),
+            end_p95=DAY + timedelta(hours=2),
+            kwh=1.0,
+            usd=2.0,
+            g=300.0,
+            g_per_kwh=300.0,
+        ),
+    ),
+    start=DAY,
+    end=DAY + timedelta(hours=1),
+    latest_safe_start=DAY + timedelta(hours=20),
+    kwh=1.0,
+    usd=2.0,
+    g=300.0,
+    g_per_kwh=300.0,
+    slots=(),
+)
 HOLDS = st.builds(
     Hold,
     deadline=MOMENTS,
     start=MOMENTS,
     deferrals=st.integers(0, 50),
     slots=st.lists(SLOTS, max_size=4).map(tuple),
+    baseline=st.just(BASELINE),
     decision=st.just({"pool": "eu-north-1-gpu", "expected_g": 12.5}),
 )
-GOOD = Hold(datetime(2026, 6, 2, tzinfo=UTC), datetime(2026, 6, 1, tzinfo=UTC), 1).labels()
+GOOD = Hold(DAY + timedelta(days=1), DAY, 1, (), BASELINE).labels()
 JUNK = st.recursive(
     st.none() | st.booleans() | st.floats() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -41,16 +70,12 @@ JUNK = st.recursive(
 
 @given(HOLDS)
 def test_labels_are_read_as_they_were_written(hold: Hold) -> None:
-    """Deadline, start, deferrals and slots come back as they were; values fit Prefect's labels."""
+    """What the planner needs comes back as it was; the values fit Prefect's labels."""
     labels = hold.labels()
     read = Hold.read(labels)
     assert read
-    assert (read.deadline, read.start, read.deferrals, read.slots) == (
-        hold.deadline,
-        hold.start,
-        hold.deferrals,
-        hold.slots,
-    )
+    assert replace(read, decision=hold.decision) == hold
+    assert read.labels() == labels
     assert all(isinstance(value, str | int | float) for value in labels.values())
 
 
@@ -70,6 +95,7 @@ def test_labels_that_nobody_can_read_are_no_plan(name: str, junk: object) -> Non
         ("carbon.deadline", "2026-06-01T00:00:00"),
         ("carbon.start", "soon"),
         ("carbon.deferrals", "often"),
+        ("carbon.baseline", "{}"),
     ],
 )
 def test_plan_without_zone_or_shape_is_no_plan(name: str, value: str) -> None:

@@ -35,7 +35,7 @@ def test_data_roots_are_separated_like_a_path(
     """Several folders may be read; the home always may."""
     monkeypatch.setenv("CARBON_HOME", str(tmp_path))
     monkeypatch.setenv("CARBON_DATA_ROOTS", "a:b:")
-    assert Settings.load().roots == (tmp_path, Path("a"), Path("b"))
+    assert Settings.load().roots == (tmp_path, Path("a").absolute(), Path("b").absolute())
 
 
 def test_clock_replays_from_its_anchor(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -87,10 +87,10 @@ def test_tables_tell_what_was_considered_and_refused(verdict: Verdict) -> None:
     """The chosen place, the baseline, the others, and each refused pool with its reason."""
     rows = option_rows(verdict.decision)
     assert [row["what"] for row in rows[:2]] == ["chosen", "at once at home"]
-    assert {row["pool"] for row in rows} == {"eu-central-1-cpu", "eu-south-2-cpu"}
+    assert {row["pool"] for row in rows} == {"eu-central-1-gpu", "eu-south-2-gpu"}
     refused = {row["pool"]: row for row in refusal_rows(verdict.decision)}
-    assert refused["us-west-2-cpu"]["rule"] == "residency"
-    assert "only be processed in EU" in refused["us-west-2-cpu"]["why"]
+    assert refused["us-west-2-gpu"]["rule"] == "residency"
+    assert "only be processed in EU" in refused["us-west-2-gpu"]["why"]
 
 
 def test_unknown_emissions_are_called_unknown(tmp_path: Path) -> None:

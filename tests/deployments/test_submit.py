@@ -91,7 +91,8 @@ def test_two_runs_do_not_take_the_same_slot(lab: Lab) -> None:
     """Two runs, planned at the same moment for a pool of one slot, run one after the other."""
     fleet = lab.trigger.fleet
     small = fleet.pool("lab-green").model_copy(update={"capacity": 1})
-    fleet = fleet.model_copy(update={"pools": (fleet.home_cpu, small)})
+    base = fleet.pool("lab-base")
+    fleet = fleet.model_copy(update={"pools": (fleet.home_cpu, base, small)})
     trigger = replace(lab.trigger, fleet=Fleet.model_validate(fleet.model_dump()))
     policy = CarbonPolicy(only_regions=("aws:eu-north-1",))
     order = {"trigger": trigger, "policy": policy}
