@@ -171,7 +171,9 @@ def test_run_waits_and_holds_no_process(
     run = waiting[name]
     lab.until("its process has ended", lambda: not lab.processes(run.id), seconds=30)
     assert _waits(lab.run(run.id))
-    assert abs(_due(run) - asked.wakes) < timedelta(seconds=2)
+    # Less than one per cent is not waited for, and the grid falls by four per cent in 3 s.
+    early = asked.wakes - _due(run)
+    assert timedelta(seconds=-1) < early < timedelta(seconds=5)
     assert run.state
     assert "reschedule it to now" in (run.state.message or "")
 
@@ -219,7 +221,7 @@ def test_redeploying_loses_no_waiting_run(
 
 @pytest.mark.parametrize("name", ["rest", "cron"])
 def test_run_wakes_by_itself_and_completes(
-    lab: Lab, waiting: Mapping[str, FlowRun], asked: Waiting, name: str
+    lab: Lab, waiting: Mapping[str, FlowRun], name: str
 ) -> None:
     """At its planned start the same run goes on, without a further wait."""
     run = lab.ended(waiting[name].id, seconds=WAIT.total_seconds() + 60)
@@ -228,6 +230,6 @@ def test_run_wakes_by_itself_and_completes(
     attempts = [
         state
         for state in lab.client.read_flow_run_states(run.id)
-        if state.name == "Running" and state.timestamp > asked.wakes - timedelta(seconds=5)
+        if state.name == "Running" and state.timestamp > _due(waiting[name]) - timedelta(seconds=2)
     ]
     assert len(attempts) == 1
