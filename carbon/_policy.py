@@ -51,10 +51,13 @@ class CarbonPolicy(BaseModel):
         description="Strategy cleanest: how much dearer than running at once at home it may be.",
     )
     max_cost_usd: Annotated[float, Field(gt=0)] | None = Field(
-        default=None, description="Highest cost of one run in USD, compute and transfer."
+        default=None,
+        title="Max cost (USD)",
+        description="Highest cost of one run in USD, compute and transfer.",
     )
     max_g_per_kwh: Annotated[float, Field(gt=0)] | None = Field(
         default=None,
+        title="Max intensity (gCO2e/kWh)",
         description="Highest mean carbon intensity in gCO2e/kWh; strategy cheapest needs it.",
     )
     min_saving_percent: Annotated[float, Field(ge=0, le=100)] | None = Field(

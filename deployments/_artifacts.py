@@ -83,7 +83,7 @@ def explain(decision: Decision) -> str:
     if decision.clock:
         lines.append(f"- **Clock** {_escape(decision.clock)}")
     lines += _list("Limits that gave way", decision.breaches)
-    lines += _list("Worse than it should be", decision.degraded)
+    lines += _list("Notes on the outlook", decision.degraded)
     lines += _list(
         "Where the numbers come from",
         [

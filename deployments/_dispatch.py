@@ -29,7 +29,7 @@ from deployments._hold import Hold, taken
 from deployments._jobs import Job
 from deployments._trigger import Trigger, Verdict
 
-_LOOK_AGAIN: Final = 60
+_LOOK_AGAIN: Final = 10
 """Seconds after which the state is read again, should an event have been lost."""
 
 _PAUSE: Final = 2

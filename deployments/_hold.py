@@ -164,7 +164,7 @@ def waiting_state(decision: Decision, clock: Clock) -> State[None]:
     message = (
         f"{decision.headline} Deadline {decision.deadline:%a %H:%M} UTC; starts "
         f"{decision.chosen.latest_safe_start:%a %H:%M} UTC at the latest, whatever the grid does. "
-        "To start it now, reschedule it to now in the UI."
+        "To start it at once: carbon start, with the run's id."
     )
     return Scheduled(
         scheduled_time=clock.wall(decision.chosen.start), name=AWAITING, message=message

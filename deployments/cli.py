@@ -5,6 +5,7 @@
     carbon plan image-embeddings --finish-by 12h        where and when would it run, and why
     carbon submit image-embeddings --param images=...   ask for a run
     carbon explain FLOW_RUN                             why is this run where it is
+    carbon start FLOW_RUN                               start a waiting run at once
     carbon pools                                        what Prefect has, against the fleet file
     carbon pools apply                                  create and update the pools in Prefect
     carbon deployments render                           write prefect.yaml
@@ -40,6 +41,7 @@ from deployments._jobs import jobs
 from deployments._picture import decision_picture
 from deployments._render import check_rendered, render
 from deployments._settings import Settings
+from deployments._step_in import start_run
 from deployments._submit import submit as submit_run
 from deployments._trigger import Trigger
 from work_pools import Outcome, Registration, inspect, load_fleet, register
@@ -144,6 +146,22 @@ def explain(flow_run: UUID, *, json: Json = False) -> None:
         _out.print_json(told.model_dump_json())
     else:
         _out.print(escape(told.text))
+
+
+@app.command
+def start(flow_run: UUID, *, json: Json = False) -> None:
+    """Start a waiting run at once, whatever its plan says.
+
+    Parameters
+    ----------
+    flow_run
+        Id of the flow run, as in the address of its page.
+    """
+    name = _run(start_run(flow_run))
+    if json:
+        _out.print_json(data={"flow_run_id": str(flow_run), "name": name})
+    else:
+        _out.print(f"{escape(name)} starts now.")
 
 
 @pools.default

@@ -87,7 +87,18 @@ class Sandbox:
         Raises:
             Unavailable: It exited with another code than 0.
         """
-        done = subprocess.run(  # noqa: S603  our own interpreter and arguments
+        try:
+            done = self._run(args, cwd, timeout)
+        except subprocess.TimeoutExpired as error:
+            raise Unavailable(f"{' '.join(args)} took longer than {timeout:.0f} s.") from error
+        if done.returncode != 0:
+            raise Unavailable(f"{' '.join(args)} failed:\n{done.stdout}{done.stderr}")
+        return done.stdout
+
+    def _run(
+        self, args: Sequence[str], cwd: Path | None, timeout: float
+    ) -> subprocess.CompletedProcess[str]:
+        return subprocess.run(  # noqa: S603  our own interpreter and arguments
             [sys.executable, "-m", *args],
             env=dict(self.env),
             cwd=cwd,
@@ -97,9 +108,6 @@ class Sandbox:
             timeout=timeout,
             check=False,
         )
-        if done.returncode != 0:
-            raise Unavailable(f"{' '.join(args)} failed:\n{done.stdout}{done.stderr}")
-        return done.stdout
 
     def prefect(self, *args: str, cwd: Path | None = None, timeout: float = 120) -> str:
         """Run ``prefect ARGS`` against this server; see :meth:`command`."""

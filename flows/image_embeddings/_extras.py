@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib
+import os
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -18,6 +19,8 @@ def extra(name: str) -> ModuleType:
     Raises:
         ImportError: It is not installed; the message holds the command that installs it.
     """
+    # ONNX Runtime sends usage data to Microsoft (on Linux since 1.29) unless it finds this set.
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
     try:
         return importlib.import_module(name)
     except ImportError as error:

@@ -22,12 +22,12 @@ from prefect.client.schemas.filters import (
     FlowFilter,
     FlowFilterName,
 )
-from prefect.states import Scheduled
 
 from carbon import CarbonPolicy, Decision
 from deployments import AWAITING, Schedule, gate
 from deployments._hold import Hold
 from deployments._render import render
+from deployments._step_in import start_run
 from tests.deployments.conftest import NEEDED, SPEED, register_pools
 from tests.deployments.lab import JOB
 from work_pools import PLANNER_LOCK
@@ -132,10 +132,10 @@ def _due(run: FlowRun) -> datetime:
 
 
 def test_run_that_is_moved_to_now_goes_at_once(lab: Lab, asked: Waiting) -> None:
-    """A person who reschedules a waiting run to now, as the UI does, gets it now."""
+    """A person who starts a waiting run, or reschedules it to now, gets it now."""
     held = lab.until("the run waits", lambda: run if _waits(run := lab.run(asked.moved)) else None)
     lab.until("its process has ended", lambda: not lab.processes(asked.moved), seconds=30)
-    lab.client.set_flow_run_state(asked.moved, Scheduled())
+    assert asyncio.run(start_run(asked.moved)) == held.name
     lab.until("a worker carries it out", lambda: lab.processes(asked.moved), seconds=30)
     run = lab.ended(asked.moved)
     assert run.state_name == "Completed"
@@ -175,7 +175,7 @@ def test_run_waits_and_holds_no_process(
     early = asked.wakes - _due(run)
     assert timedelta(seconds=-1) < early < timedelta(seconds=5)
     assert run.state
-    assert "reschedule it to now" in (run.state.message or "")
+    assert "carbon start" in (run.state.message or "")
 
 
 @pytest.mark.parametrize("name", ["rest", "cron"])

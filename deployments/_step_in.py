@@ -1,0 +1,42 @@
+"""A person steps in: start a waiting run at once."""
+
+from __future__ import annotations
+
+from typing import Any
+from uuid import UUID
+
+from prefect.client.orchestration import get_client
+from prefect.client.schemas import OrchestrationResult
+from prefect.client.schemas.objects import StateType
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Scheduled
+
+from carbon import BadInput
+
+
+async def start_run(flow_run_id: UUID) -> str:
+    """Let a waiting run start at once; its gate sees that it wakes early, and goes.
+
+    Returns:
+        Name of the run.
+
+    Raises:
+        BadInput: There is no such run, or it does not wait.
+    """
+    async with get_client() as client:
+        try:
+            run = await client.read_flow_run(flow_run_id)
+        except ObjectNotFound as error:
+            raise BadInput(
+                "flow_run", f"there is no run {flow_run_id}", "Copy the id from the run's page."
+            ) from error
+        state = run.state.name if run.state else "without a state"
+        if run.state is None or run.state.type is not StateType.SCHEDULED:
+            raise BadInput(
+                "flow_run", f"{run.name} is {state}", "Only a waiting run can be started."
+            )
+        answer: OrchestrationResult[Any] = await client.set_flow_run_state(flow_run_id, Scheduled())
+        if answer.status is not SetStateStatus.ACCEPT:
+            raise BadInput("flow_run", f"Prefect does not start {run.name} now", "Try again.")
+    return run.name
