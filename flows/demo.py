@@ -195,9 +195,12 @@ async def _online(client: PrefectClient, pools: list[str]) -> None:
 async def _story(trigger: Trigger, shop: _Shop) -> None:
     """Submit the runs and watch them end."""
     images = {"images": str(shop.catalogue)}
+    seen: dict[UUID, str] = {}
     _say("\n[bold]1. The nightly catalogue may wait and may go elsewhere[/]")
     nightly = await submit(JOB, images, key="nightly-1", trigger=trigger)
     _tell(nightly)
+    async with get_client() as client:
+        _report(await client.read_flow_run(nightly.flow_run_id), "1 nightly", seen, trigger)
     _say("\n[bold]2. Somebody needs twelve new products at once: run now[/]")
     at_once = CarbonPolicy(strategy=Strategy.RUN_NOW)
     urgent = await submit(
@@ -215,7 +218,7 @@ async def _story(trigger: Trigger, shop: _Shop) -> None:
             urgent.flow_run_id: "2 urgent",
             bypass: "4 bypass",
         }
-        ended = await _watch(client, trigger, runs)
+        ended = await _watch(client, trigger, runs, seen)
     _judge(ended, nightly, urgent, bypass)
 
 
@@ -243,10 +246,9 @@ async def _bypass(client: PrefectClient) -> UUID:
 
 
 async def _watch(
-    client: PrefectClient, trigger: Trigger, runs: dict[UUID, str]
+    client: PrefectClient, trigger: Trigger, runs: dict[UUID, str], seen: dict[UUID, str]
 ) -> dict[UUID, FlowRun]:
     """Print each change of state until all runs have ended."""
-    seen: dict[UUID, str] = {}
     ended: dict[UUID, FlowRun] = {}
     limit = time.monotonic() + _PATIENCE
     with _out.status("") as status:

@@ -76,7 +76,7 @@ def test_a_stage_that_runs_again_after_a_crash_embeds_nothing_twice(
     second = embed_images(listed.listing, str(store), roots=[shop])
     assert (first.embedded, second.embedded) == (8, 0)
     assert sorted((store / "vectors").rglob("*.parquet")) == shards
-    left = Embedded.model_validate_json(result_path(listed.listing).read_bytes())
+    left = Embedded.model_validate_json(result_path(listed.listing, str(store)).read_bytes())
     assert left == second
     assert left.listing == first.listing
 

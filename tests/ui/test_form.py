@@ -33,10 +33,11 @@ def pictures(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def form(browser: Browser, shop: Shop) -> Page:
-    """The form of a custom run of the entry deployment, found by clicking."""
+    """The form of a custom run of the entry deployment, opened by clicking."""
     page = browser.page
-    page.goto(f"{shop.box.ui_url}/v2/deployments")
-    page.get_by_role("link", name="entry", exact=True).click()
+    # By its id: other tests have an entry deployment on this server too.
+    deployment = shop.client.read_deployment_by_name("image-embeddings/entry")
+    page.goto(f"{shop.box.ui_url}/v2/deployments/deployment/{deployment.id}")
     page.get_by_role("button", name="Run", exact=True).click()
     page.get_by_role("menuitem", name="Custom run").click()
     expect(page.get_by_label("images (Optional)")).to_be_visible()
