@@ -37,6 +37,7 @@ _STOP_SECONDS: Final = 20
 
 _QUIET: Final = {
     "DO_NOT_TRACK": "1",
+    "PREFECT_CLIENT_MAX_RETRIES": "15",
     "PREFECT_CLI_COLORS": "false",
     "PREFECT_CLI_PROMPT": "false",
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -47,9 +48,17 @@ _QUIET: Final = {
 # On SQLite, Prefect 3.8.8's server stands still for a minute when Python's garbage collector, on
 # the event loop's thread, frees a cursor whose connection waits in another thread for the database
 # lock: the loop waits for that connection, it for the loop to commit, until SQLite's busy timeout.
-# So garbage is collected in a thread of its own. Needless once the server is on PostgreSQL.
+# So garbage is collected in a thread of its own, and who waits for the lock gives up after 3 s
+# instead of 60 (clients ask again). Needless once the server is on PostgreSQL.
 _COLLECT_ASIDE: Final = """
 import gc, runpy, sys, threading, time
+from sqlalchemy import event
+from sqlalchemy.pool import Pool
+def give_up_sooner(connection, *_):
+    cursor = connection.cursor()
+    cursor.execute("PRAGMA busy_timeout = 3000")
+    cursor.close()
+event.listen(Pool, "checkout", give_up_sooner)
 def collect():
     while True:
         time.sleep(10)
