@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from uuid import UUID
 
-from prefect.client.orchestration import get_client
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel, ConfigDict
 
@@ -48,12 +49,7 @@ async def explain_run(flow_run_id: UUID) -> Explanation:
         BadInput: There is no such run.
     """
     async with get_client() as client:
-        try:
-            run = await client.read_flow_run(flow_run_id)
-        except ObjectNotFound as error:
-            raise BadInput(
-                "flow_run", f"there is no run {flow_run_id}", "Copy the id from the run's page."
-            ) from error
+        run = await find_run(client, flow_run_id)
     plan = Hold.told(run.labels)
     return Explanation(
         flow_run_id=run.id,
@@ -62,3 +58,17 @@ async def explain_run(flow_run_id: UUID) -> Explanation:
         message=(run.state.message if run.state else None) or "",
         plan=plan,
     )
+
+
+async def find_run(client: PrefectClient, flow_run_id: UUID) -> FlowRun:
+    """Return a run that a person has named.
+
+    Raises:
+        BadInput: There is no such run.
+    """
+    try:
+        return await client.read_flow_run(flow_run_id)
+    except ObjectNotFound as error:
+        raise BadInput(
+            "flow_run", f"there is no run {flow_run_id}", "Copy the id from the run's page."
+        ) from error

@@ -9,10 +9,10 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas import OrchestrationResult
 from prefect.client.schemas.objects import StateType
 from prefect.client.schemas.responses import SetStateStatus
-from prefect.exceptions import ObjectNotFound
 from prefect.states import Scheduled
 
 from carbon import BadInput
+from deployments._explain import find_run
 
 
 async def start_run(flow_run_id: UUID) -> str:
@@ -25,12 +25,7 @@ async def start_run(flow_run_id: UUID) -> str:
         BadInput: There is no such run, or it does not wait.
     """
     async with get_client() as client:
-        try:
-            run = await client.read_flow_run(flow_run_id)
-        except ObjectNotFound as error:
-            raise BadInput(
-                "flow_run", f"there is no run {flow_run_id}", "Copy the id from the run's page."
-            ) from error
+        run = await find_run(client, flow_run_id)
         state = run.state.name if run.state else "without a state"
         if run.state is None or run.state.type is not StateType.SCHEDULED:
             raise BadInput(
