@@ -9,7 +9,14 @@
     │   └── DeadlinePassed    a finish-by that cannot be met because it is over
     ├── ResidencyError        data would have to leave where it may be; never worked around
     ├── NoSignal              a source has nothing for a zone and time
-    └── Unavailable           something outside (API, storage) did not answer
+    ├── Unavailable           something outside (API, storage) did not answer
+    └── ProviderError         a signal provider did not give what it was asked for
+        ├── AuthError         it does not know the key or the user
+        ├── PlanDenied        the key is good, but its plan does not hold this
+        ├── RateLimited       asked too often (also Unavailable); says when to come back, if told
+        ├── NoData            it has nothing for this zone and time (also NoSignal)
+        ├── Transient         it failed in a way that passes (also Unavailable)
+        └── BadResponse       it answered something that cannot be believed
 
 ``work_pools`` and ``deployments`` add their own leaves below these.
 """
@@ -19,10 +26,11 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from datetime import timedelta
 
     from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
@@ -113,6 +121,76 @@ class NoSignal(CarbonAwareError):
 
 class Unavailable(CarbonAwareError):
     """Something outside this process did not answer; trying again later may help."""
+
+
+class ProviderError(CarbonAwareError):
+    """A signal provider did not give what it was asked for.
+
+    Args:
+        provider: Name of the provider.
+        problem: What is wrong, in our own words: a provider's text may repeat a key.
+    """
+
+    label: ClassVar[str] = "failed"
+    """The kind of failure, as it stands in reports and in the store."""
+    passes: ClassVar[bool] = False
+    """Whether asking again at once may help."""
+    fix: ClassVar[str] = ""
+
+    def __init__(self, provider: str, problem: str) -> None:
+        self.provider = provider
+        self.problem = problem
+        super().__init__(" ".join(filter(None, (f"{provider}: {problem}.", self.fix))))
+
+
+class AuthError(ProviderError):
+    """The provider does not know the key or the user."""
+
+    label = "auth"
+    fix = "Check its key in the environment or in its Prefect block."
+
+
+class PlanDenied(ProviderError):
+    """The key is good, but the plan that it belongs to does not hold what was asked for."""
+
+    label = "plan-denied"
+    fix = "Take another plan, or leave this provider out for this zone."
+
+
+class RateLimited(ProviderError, Unavailable):
+    """The provider was asked too often.
+
+    Args:
+        provider: Name of the provider.
+        retry_after: How long it wants to be left alone, if it tells.
+    """
+
+    label = "rate-limited"
+    passes = True
+
+    def __init__(self, provider: str, retry_after: timedelta | None = None) -> None:
+        self.retry_after = retry_after
+        wait = f" for {retry_after.total_seconds():.0f} s" if retry_after is not None else ""
+        super().__init__(provider, f"asked too often, wants to be left alone{wait}")
+
+
+class NoData(ProviderError, NoSignal):
+    """The provider has nothing for this zone and time."""
+
+    label = "no-data"
+
+
+class Transient(ProviderError, Unavailable):
+    """The provider failed in a way that passes: a time-out, a broken connection, a 5xx."""
+
+    label = "transient"
+    passes = True
+
+
+class BadResponse(ProviderError):
+    """The provider answered something that cannot be believed."""
+
+    label = "bad-response"
 
 
 def suggest(value: str, known: Iterable[str]) -> str:

@@ -9,15 +9,14 @@ nothing is ever filled in.
 from __future__ import annotations
 
 import re
-from collections import Counter
 from dataclasses import dataclass
-from datetime import datetime
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
 from carbon._cells import Bounds, Cells
 from carbon._errors import BadInput
 from carbon._series import MAX_PLAUSIBLE_G_PER_KWH
+from carbon._stretch import Stretch, by_step, join
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -27,21 +26,6 @@ _ZONE_NAME = re.compile(r"[A-Z][A-Z0-9]*(?:[-_][A-Z0-9]+)*")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _INTENSITY = Bounds(lowest=0.0, highest=MAX_PLAUSIBLE_G_PER_KWH)
 _PRICE = Bounds()
-
-
-@dataclass(frozen=True)
-class Stretch:
-    """Values without a gap.
-
-    Attributes:
-        starts: Starts of the intervals, ascending, UTC.
-        end: End of the last interval.
-        values: One value per interval.
-    """
-
-    starts: tuple[datetime, ...]
-    end: datetime
-    values: tuple[float, ...]
 
 
 @dataclass(frozen=True)
@@ -136,28 +120,7 @@ class _Times:
     def stretches(self, column: str, bounds: Bounds) -> list[Stretch]:
         """Return a column's values, cut at each gap."""
         values = [self._cells.number(row, column, bounds) for row in self._rows]
-        return _without_gaps(self._times, values)
-
-
-def _without_gaps(times: Sequence[datetime], values: Sequence[float | None]) -> list[Stretch]:
-    steps = Counter(later - earlier for earlier, later in pairwise(times))
-    usual = min(steps, key=lambda step: (-steps[step], step))
-    found: list[Stretch] = []
-    run: list[tuple[datetime, float]] = []
-
-    def close(limit: datetime) -> None:
-        if run:
-            starts, numbers = zip(*run, strict=True)
-            found.append(Stretch(starts, min(starts[-1] + usual, limit), numbers))
-            run.clear()
-
-    for time, value in zip(times, values, strict=True):
-        if value is None or (run and time - run[-1][0] > usual):
-            close(time)
-        if value is not None:
-            run.append((time, value))
-    close(times[-1] + usual)
-    return found
+        return join(by_step(self._times, values))
 
 
 def _value_columns(cells: Cells) -> list[str]:

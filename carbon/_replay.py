@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from carbon import _cells, _gridfile
 from carbon._errors import BadInput, NoSignal, suggest
-from carbon._gridfile import Priced, Stretch
+from carbon._gridfile import Priced
 from carbon._series import (
     Accounting,
     IntensitySeries,
@@ -19,6 +19,7 @@ from carbon._series import (
     Signal,
     require_window,
 )
+from carbon._stretch import Stretch
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
