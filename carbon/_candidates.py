@@ -133,7 +133,7 @@ def evaluate(
         usd=usd,
         known=known,
         free=chain.free(starts, request.busy) & known,
-        cheap=(usd <= limits.usd * slack) & known,
+        cheap=(usd <= limits.usd + abs(limits.usd) * SAME) & known,
         clean=(grams / chain.kwh() <= limits.g_per_kwh * slack) & known,
         worth=(grams <= limits.g * slack) & known,
     )

@@ -30,6 +30,8 @@ _KWH_PER_GB = 0.001
 """Network energy: cloud-carbon-footprint, NETWORKING_COEFFICIENT, kWh per GB (Apache-2.0)."""
 
 _HOUR = 3600.0
+_ROUNDING = 1e-5
+"""Seconds; a moment has whole microseconds."""
 
 
 @dataclass(frozen=True)
@@ -189,7 +191,9 @@ class Chain:
         result = np.ones(starts.shape, dtype=np.bool_)
         for own in self._slots():
             for full_from, full_to in _full(own.pool, busy):
-                result &= (starts + own.end <= full_from) | (starts + own.begin >= full_to)
+                # Starts were rounded to a microsecond somewhere: one that just fits is free.
+                before = starts + own.end <= full_from + _ROUNDING
+                result &= before | (starts + own.begin >= full_to - _ROUNDING)
         return result
 
     def option(self, start: datetime, deadline: datetime) -> Option:

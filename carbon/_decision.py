@@ -27,7 +27,6 @@ class Rule(StrEnum):
     CAPACITY = "capacity"
     RESIDENCY = "residency"
     POLICY = "policy"
-    HARDWARE = "hardware"
     SIGNAL = "signal"
     INTERACTIVE = "interactive"
 
@@ -190,7 +189,7 @@ class Decision(_Frozen):
     def headline(self) -> str:
         """Say the decision in one sentence."""
         main = self.chosen.main
-        when = "now" if self.delay <= timedelta(0) else f"at {self.chosen.start:%a %H:%M} UTC"
+        when = "now" if self.delay <= timedelta(0) else f"at {self.chosen.start:%a %d %b %H:%M} UTC"
         text = f"{self.workload}: run {when} in {main.region} (pool {main.pool})"
         if self.saving_percent is not None and self.chosen.g is not None:
             text += f", {_change(self.saving_percent)}{_amount(self.chosen.g)} expected"

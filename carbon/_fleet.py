@@ -15,6 +15,11 @@ from carbon._workload import Hardware, Stage, Workload
 
 ANYWHERE = "*"
 
+DataClass = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]*$")]
+"""Name of a class of data; it also names folders."""
+
+Currency = Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+
 
 class PoolType(StrEnum):
     """Type of the Prefect work pool."""
@@ -86,12 +91,12 @@ class Fleet(BaseModel):
         usd_per: Exchange rates, e.g. ``EUR = 1.08``; needed only for pools with billed energy.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     home: str
-    residency: Annotated[dict[str, tuple[str, ...]], Field(min_length=1)]
+    residency: Annotated[dict[DataClass, tuple[str, ...]], Field(min_length=1)]
     pools: Annotated[tuple[Pool, ...], Field(min_length=1)]
-    usd_per: dict[str, Annotated[float, Field(gt=0)]] = {}
+    usd_per: dict[Currency, Annotated[float, Field(gt=0)]] = {}
 
     @field_validator("home")
     @classmethod

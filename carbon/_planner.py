@@ -84,7 +84,9 @@ class _Planning:
         if request.workload.urgency is Urgency.INTERACTIVE:
             return self._at_once(Rule.INTERACTIVE, "Interactive work is never moved.")
         if request.policy.strategy is Strategy.RUN_NOW:
-            return self._at_once(Rule.POLICY, "The policy says to run at once at home.")
+            at_home = self._last_resort().pools == self.home.pools
+            where = "at home" if at_home else "and leaves home out"
+            return self._at_once(Rule.POLICY, f"The policy says to run at once {where}.")
         chains = [request.chain(pools) for pools in itertools.product(*self.permitted)]
         sets = [
             found
@@ -105,7 +107,8 @@ class _Planning:
         policy, home = self.request.policy, self.baseline
         usd = [policy.max_cost_usd] if policy.max_cost_usd else []
         if policy.strategy is Strategy.CLEANEST and home.usd is not None:
-            usd.append(home.usd * (1 + policy.cost_tolerance_percent / 100))
+            # Of the amount: where prices are negative, home costs less than nothing.
+            usd.append(home.usd + abs(home.usd) * policy.cost_tolerance_percent / 100)
         saving = policy.min_saving_percent or 0.0
         return Limits(
             usd=min(usd, default=np.inf),
@@ -256,14 +259,14 @@ class _Planning:
             late = (option.start - option.latest_safe_start).total_seconds() / 60
             yield (
                 f"deadline: starts {late:.0f} min after the latest safe start, so "
-                f"{request.deadline:%a %H:%M} UTC may be missed"
+                f"{request.deadline:%a %d %b %H:%M} UTC may be missed"
             )
         ceiling = request.policy.max_g_per_kwh
         if ceiling and option.g_per_kwh is not None and option.g_per_kwh > ceiling * (1 + 1e-6):
             found = f"{option.g_per_kwh:.0f} gCO2e/kWh expected"
             yield f"intensity: {found}, the maximum is {ceiling:g}"
         limit = self.limits.usd
-        if option.usd is not None and option.usd > limit * (1 + 1e-6):
+        if option.usd is not None and option.usd > limit + abs(limit) * 1e-6:
             yield f"cost: {option.usd:.2f} USD expected, the limit is {limit:.2f} USD"
         if option.usd is None and limit < np.inf:
             yield f"cost: not known for lack of a price, the limit is {limit:.2f} USD"

@@ -8,15 +8,24 @@ from enum import StrEnum
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    WithJsonSchema,
+    field_validator,
+    model_validator,
+)
 
 from carbon._errors import BadInput
-from carbon._regions import region
+from carbon._regions import region, regions
 from carbon._series import require_utc
 
 _DURATION = re.compile(r"^(?:(\d{1,6})d)?\s*(?:(\d{1,6})h)?\s*(?:(\d{1,6})m)?$")
 _WALL_CLOCK = re.compile(r"^(\d{1,2}):(\d{2})\s+(\S+)$")
 _LONGEST = timedelta(days=14)
+_RegionName = Annotated[str, WithJsonSchema({"type": "string", "enum": sorted(regions())})]
 
 
 class Strategy(StrEnum):
@@ -30,7 +39,19 @@ class Strategy(StrEnum):
 class CarbonPolicy(BaseModel):
     """When, where and at what price a run may happen; the field texts are the form's help."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    # The schema is what Prefect refuses a request by; the validators say it in better words.
+    model_config = ConfigDict(
+        frozen=True,
+        extra="forbid",
+        allow_inf_nan=False,
+        json_schema_extra={
+            "if": {"properties": {"strategy": {"const": "cheapest"}}, "required": ["strategy"]},
+            "then": {
+                "properties": {"max_g_per_kwh": {"type": "number"}},
+                "required": ["max_g_per_kwh"],
+            },
+        },
+    )
 
     strategy: Strategy = Field(
         default=Strategy.CLEANEST,
@@ -45,6 +66,7 @@ class CarbonPolicy(BaseModel):
             "Latest acceptable finish: a duration from the scheduled time ('12h', '1d 6h', '90m') "
             "or the next wall-clock time in a zone ('06:30 Europe/Berlin')."
         ),
+        json_schema_extra={"pattern": f"{_DURATION.pattern}|{_WALL_CLOCK.pattern}"},
     )
     cost_tolerance_percent: Annotated[float, Field(ge=0, le=1000)] = Field(
         default=10.0,
@@ -64,7 +86,7 @@ class CarbonPolicy(BaseModel):
         default=None,
         description="Move or delay only for at least this saving of emissions; else run at once.",
     )
-    only_regions: tuple[str, ...] | None = Field(
+    only_regions: tuple[_RegionName, ...] | None = Field(
         default=None,
         description="Regions that may be used, e.g. aws:eu-north-1; empty: all permitted ones.",
     )
@@ -89,6 +111,21 @@ class CarbonPolicy(BaseModel):
                 "Set the intensity in gCO2e/kWh that must not be exceeded, e.g. 200.",
             )
         return self
+
+    def over(self, base: CarbonPolicy) -> CarbonPolicy:
+        """Return another policy with what this one states put over it.
+
+        Args:
+            base: Its fields hold where this policy was made without them.
+
+        Raises:
+            BadInput: The two do not go together.
+        """
+        stated = {name: getattr(self, name) for name in self.model_fields_set}
+        try:
+            return CarbonPolicy.model_validate({**base.model_dump(), **stated})
+        except ValidationError as error:
+            raise BadInput.from_validation("policy", error, model=CarbonPolicy) from error
 
     def deadline(self, release: datetime) -> datetime:
         """Return the latest acceptable finish of a run that was released at this moment.
@@ -121,7 +158,7 @@ class CarbonPolicy(BaseModel):
             else ""
         )
         if self.strategy is Strategy.RUN_NOW:
-            return _sentence("Run at once at home", end)
+            return _sentence("Run at once" if where else "Run at once at home", end, cost, where)
         if self.strategy is Strategy.CHEAPEST:
             lead = (
                 "Run where and when it is cheapest unless the grid exceeds "

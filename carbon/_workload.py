@@ -38,7 +38,7 @@ class Need(BaseModel):
             models it as pool watts x ``p50``.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     p50: PositiveTime
     p95: PositiveTime
@@ -63,7 +63,7 @@ class Stage(BaseModel):
         data_out_gb: Data that must be carried back.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
     needs: Annotated[dict[Hardware, Need], Field(min_length=1)]
@@ -88,7 +88,7 @@ class Workload(BaseModel):
         urgency: Interactive workloads are never moved, neither in time nor in place.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]

@@ -16,6 +16,7 @@ from deployments._guard import guard
 from deployments._hold import AWAITING
 from deployments._jobs import Job, Schedule, job, jobs
 from deployments._settings import Settings
+from deployments._shown import best_effort, table_cells
 from deployments._submit import Submission, submit
 from deployments._trigger import Trigger, Verdict
 
@@ -30,10 +31,12 @@ __all__ = [
     "Submission",
     "Trigger",
     "Verdict",
+    "best_effort",
     "dispatch",
     "gate",
     "guard",
     "job",
     "jobs",
     "submit",
+    "table_cells",
 ]

@@ -13,11 +13,11 @@ from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
-from prefect.logging import get_logger
 
 from carbon import Decision, Option
 from deployments._picture import decision_picture
 from deployments._settings import Settings
+from deployments._shown import best_effort, plain, table_cells
 from deployments._trigger import Verdict
 
 _TYPES = {"decision": "markdown", "grid": "image", "options": "table", "refusals": "table"}
@@ -39,7 +39,7 @@ async def publish_decision(
         title: What was decided on, for the file's name: a run, or a run and its stage.
     """
     decision = verdict.decision
-    try:
+    with best_effort("The decision"):
         picture = await asyncio.to_thread(decision_picture, decision, verdict.outlook)
         await asyncio.to_thread(_keep, picture, settings.pictures, title, decision)
         for kind, data, description in _shown(decision, picture):
@@ -52,8 +52,6 @@ async def publish_decision(
                     flow_run_id=run_id,
                 )
             )
-    except Exception:  # noqa: BLE001  see above: any fault
-        get_logger("carbon").warning("The decision could not be shown", exc_info=True)
 
 
 def _shown(decision: Decision, picture: bytes) -> Iterator[tuple[str, str, str]]:
@@ -61,27 +59,27 @@ def _shown(decision: Decision, picture: bytes) -> Iterator[tuple[str, str, str]]
     image = "data:image/png;base64," + base64.b64encode(picture).decode()
     yield "decision", explain(decision), decision.headline
     yield "grid", image, decision.headline
-    yield "options", json.dumps(_cells(option_rows(decision))), "What was considered"
+    yield "options", json.dumps(table_cells(option_rows(decision))), "What was considered"
     if decision.refusals:
-        yield "refusals", json.dumps(_cells(refusal_rows(decision))), "Pools not used, and why"
+        yield "refusals", json.dumps(table_cells(refusal_rows(decision))), "Pools not used, and why"
 
 
 def explain(decision: Decision) -> str:
     """Return a decision as Markdown that a person on call can read."""
     chosen, baseline = decision.chosen, decision.baseline
     lines = [
-        f"## {_escape(decision.headline)}",
+        f"## {plain(decision.headline)}",
         "",
-        _escape(decision.reason),
+        plain(decision.reason),
         "",
-        f"- **Policy** {_escape(decision.policy)}",
+        f"- **Policy** {plain(decision.policy)}",
         f"- **Starts** {_time(chosen.start)}, at the latest {_time(chosen.latest_safe_start)}",
         f"- **Ends** about {_time(chosen.end)}; deadline {_time(decision.deadline)}",
         f"- **Expected** {_numbers(chosen)}",
         f"- **At once at home** {_numbers(baseline)}",
     ]
     if decision.clock:
-        lines.append(f"- **Clock** {_escape(decision.clock)}")
+        lines.append(f"- **Clock** {plain(decision.clock)}")
     lines += _list("Limits that gave way", decision.breaches)
     lines += _list("Notes on the outlook", decision.degraded)
     lines += _list(
@@ -136,17 +134,7 @@ def _numbers(option: Option) -> str:
 
 
 def _list(title: str, items: tuple[str, ...] | list[str]) -> list[str]:
-    return ["", f"### {title}", "", *(f"- {_escape(item)}" for item in items)] if items else []
-
-
-def _cells(rows: list[dict[str, str]]) -> list[dict[str, str]]:
-    """Return rows for Prefect's UI, which reads the cells of a table as Markdown."""
-    return [{name: _escape(cell) for name, cell in row.items()} for row in rows]
-
-
-def _escape(text: str) -> str:
-    """Neutralise what Markdown or HTML would act on: names come from files and requests."""
-    return re.sub(r"([\\`*\[\]<>|])", r"\\\1", " ".join(text.split()))
+    return ["", f"### {title}", "", *(f"- {plain(item)}" for item in items)] if items else []
 
 
 def _keep(picture: bytes, folder: Path, title: str, decision: Decision) -> None:

@@ -43,7 +43,6 @@ async def dispatch(
     policy: CarbonPolicy,
     *,
     data_class: str | None = None,
-    item: str = "",
     trigger: Trigger | None = None,
 ) -> FlowRun:
     """Run one heavy stage where the planner says, wait for it, and return its completed run.
@@ -56,9 +55,8 @@ async def dispatch(
         job: The job that the stage belongs to.
         stage: Name of a heavy stage.
         parameters: Parameters of the execution flow: URIs and small values.
-        policy: How the stage may be placed.
+        policy: How the stage may be placed; what it leaves out is as in the job's policy.
         data_class: Class of this run's data, on top of the workload's own.
-        item: Tells several runs of one stage apart.
         trigger: For tests; by default the one that the environment describes.
 
     Raises:
@@ -71,7 +69,8 @@ async def dispatch(
     if context is None or context.flow_run is None:
         raise RuntimeError("dispatch() works inside a flow run; call it from an entry flow")
     entry_id = context.flow_run.id
-    order = _Order(job, stage, dict(parameters), policy, data_class, trigger, entry_id, item)
+    policy = job.policy_for(policy)
+    order = _Order(job, stage, dict(parameters), policy, data_class, trigger, entry_id)
     async with get_client() as client:
         child = await order.place(client)
         get_run_logger().info(
@@ -94,22 +93,25 @@ class _Order:
     data_class: str | None
     trigger: Trigger
     entry_id: UUID
-    item: str
 
     @property
     def key(self) -> str:
         """What names the stage's run, whatever the pool, the attempt or the parameters."""
-        return "/".join(filter(None, (str(self.entry_id), self.stage, self.item)))
+        return f"{self.entry_id}/{self.stage}"
 
     async def place(self, client: PrefectClient) -> FlowRun:
         """Return this order's run: the one that there is, or a new one in the chosen pool."""
         log = get_run_logger()
         async with planning(log):
             # Inside the lock: a second attempt at this moment must find what the first has made.
-            if made := await self._existing(client):
-                return await _again(client, made, log)
             entry = await client.read_flow_run(self.entry_id)
             hold = Hold.read(entry.labels)
+            if made := await self._existing(client):
+                if hold and made.work_pool_name:
+                    # It stays in its pool, wherever the gate would place it by now.
+                    there = hold.moved(self.stage, made.work_pool_name)
+                    await client.update_flow_run_labels(entry.id, there.labels())
+                return await _again(client, made, log)
             verdict = await self._decide(client, hold)
             log.info("Stage %r: %s", self.stage, verdict.decision.headline)
             if hold:

@@ -53,9 +53,25 @@ class PrefectUnavailable(Unavailable):
     """The Prefect API did not answer or refused the request."""
 
     @classmethod
-    def silent(cls, error: httpx.HTTPError) -> PrefectUnavailable:
-        """Build the error for an API that did not answer; an address may hold a secret."""
+    def of(cls, error: httpx.HTTPError) -> PrefectUnavailable:
+        """Build the error for an API that did not answer, or not with what was asked for.
+
+        Of the error only its kind is told: an address may hold a secret.
+        """
+        if not isinstance(error, httpx.HTTPStatusError):
+            return cls(
+                f"The Prefect API did not answer ({type(error).__name__}). Check PREFECT_API_URL "
+                "and the server."
+            )
+        status = error.response.status_code
+        denied = status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
+        fix = "Check PREFECT_API_KEY." if denied else "Try again, or look at the server's log."
+        return cls(f"The Prefect API answered with HTTP status {status}. {fix}")
+
+    @classmethod
+    def unnamed(cls) -> PrefectUnavailable:
+        """Build the error for an API that nobody named; Prefect would make up a server."""
         return cls(
-            f"The Prefect API did not answer ({type(error).__name__}). Check PREFECT_API_URL and "
-            "the server."
+            "No Prefect API is named. Set PREFECT_API_URL, e.g. to http://127.0.0.1:4200/api, or "
+            "choose a profile with `prefect profile use`."
         )

@@ -4,7 +4,7 @@
 
     @flow
     async def image_embeddings(images: str, policy: CarbonPolicy = CarbonPolicy()):
-        await gate(WORKLOAD, policy)
+        await gate(JOB, policy)
         ...
 
 A run that waits keeps its id, is in state ``AwaitingCleanWindow`` and holds no worker process. When
@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -33,7 +33,8 @@ from prefect.logging import get_run_logger
 from carbon import CarbonPolicy, Decision, Reservation, Strategy, Workload
 from deployments._artifacts import publish_decision
 from deployments._guard import guard
-from deployments._hold import Hold, taken, waiting_state
+from deployments._hold import WANTED_NOW, Hold, taken, waiting_state
+from deployments._jobs import Job
 from deployments._trigger import Trigger, Verdict
 from work_pools import PLANNER_LOCK
 
@@ -50,7 +51,7 @@ _EARLY: Final = timedelta(seconds=15)
 
 
 async def gate(
-    workload: Workload,
+    job: Job,
     policy: CarbonPolicy,
     *,
     data_class: str | None = None,
@@ -59,8 +60,8 @@ async def gate(
     """Let the run go now, or put it off to the start that the planner chose.
 
     Args:
-        workload: What the run will do.
-        policy: How it may be placed.
+        job: What the run will do.
+        policy: How it may be placed; what it leaves out is as in the job's policy.
         data_class: Class of this run's data, on top of the workload's own.
         trigger: For tests; by default the one that the environment describes.
 
@@ -70,28 +71,24 @@ async def gate(
     Raises:
         Abort: The run has put itself off; Prefect ends this attempt and starts another in time.
         ResidencyError: The run is where its data may not be, or no permitted pool can run a stage.
-        BadInput: A setting, the fleet or the workload is wrong.
+        BadInput: A setting, the policy, the fleet or the workload is wrong.
     """
     trigger = trigger or Trigger.for_run()
-    await guard(workload, data_class=data_class, fleet=trigger.fleet)
+    await guard(job.workload, data_class=data_class, fleet=trigger.fleet)
     log = get_run_logger()
     run = _this_run()
     async with get_client() as client:
         async with planning(log):
             # Read again: the engine's copy may be older than what a person has changed since.
             run = await client.read_flow_run(run.id) if run else None
-            passage = _Passage(trigger, workload, policy, data_class, run)
+            passage = _Passage(trigger, job.workload, job.policy_for(policy), data_class, run)
             verdict, waits = await passage.decide(client)
             if run is not None:
-                hold = Hold.of(
-                    verdict.decision,
-                    deferrals=passage.deferrals + waits,
-                    went=not waits,
-                    baseline=passage.hold.baseline if passage.hold else None,
-                )
-                await client.update_flow_run_labels(run.id, hold.labels())
-                if waits:
-                    waits = await _put_off(client, run, verdict.decision, trigger, log)
+                # Labels first: a run that wakes must find its plan.
+                await passage.write(client, run, verdict, waits=waits)
+            if run is not None and waits and not await _put_off(client, run, verdict, trigger, log):
+                verdict, waits = await passage.at_once(client), False
+                await passage.write(client, run, verdict, waits=False)
         _tell(log, verdict.decision)
         if run is not None:
             await publish_decision(client, verdict, trigger.settings, run_id=run.id, title=run.name)
@@ -102,10 +99,10 @@ async def gate(
 
 
 async def _put_off(
-    client: PrefectClient, run: FlowRun, decision: Decision, trigger: Trigger, log: Log
+    client: PrefectClient, run: FlowRun, verdict: Verdict, trigger: Trigger, log: Log
 ) -> bool:
     """Re-time the run; ``False`` when Prefect refuses, e.g. because somebody is cancelling it."""
-    answer = await client.set_flow_run_state(run.id, waiting_state(decision, trigger.clock))
+    answer = await client.set_flow_run_state(run.id, waiting_state(verdict.decision, trigger.clock))
     if answer.status is not SetStateStatus.ACCEPT:
         log.warning("Prefect does not let the run wait (%s), so it goes now", answer.details)
         return False
@@ -113,13 +110,19 @@ async def _put_off(
 
 
 @asynccontextmanager
-async def planning(log: Log) -> AsyncIterator[None]:
+async def planning(
+    log: Log, lock: AbstractAsyncContextManager[None] | None = None
+) -> AsyncIterator[None]:
     """Plan one at a time, so that two runs do not take the same slot.
 
     Without the lock the run goes on: late work is worse than a full pool, whose own limit has the
     last word.
+
+    Args:
+        log: Where it is told that the lock cannot be had.
+        lock: For tests; by default Prefect's global concurrency limit.
     """
-    lock = concurrency(PLANNER_LOCK, timeout_seconds=30, lease_duration=60, strict=False)
+    lock = lock or concurrency(PLANNER_LOCK, timeout_seconds=30, lease_duration=60, strict=False)
     try:
         await lock.__aenter__()
     except Exception as error:  # noqa: BLE001  # any failure of the lock must not stop the run
@@ -129,7 +132,10 @@ async def planning(log: Log) -> AsyncIterator[None]:
     try:
         yield
     finally:
-        await lock.__aexit__(None, None, None)
+        try:
+            await lock.__aexit__(None, None, None)
+        except Exception as error:  # noqa: BLE001  # as above; the lease runs out by itself
+            log.warning("The lock %r was not given back (%s)", PLANNER_LOCK, type(error).__name__)
 
 
 @dataclass(frozen=True)
@@ -152,7 +158,7 @@ class _Passage:
 
     async def decide(self, client: PrefectClient) -> tuple[Verdict, bool]:
         """Return the decision, and whether the run waits for it."""
-        busy = await taken(client, self.trigger.clock.now(), but=self.run.id if self.run else None)
+        busy = await self._busy(client)
         verdict = self._plan(busy, may_wait=self._may_wait())
         if not self._worth_waiting(verdict.decision):
             return verdict, False
@@ -161,6 +167,25 @@ class _Passage:
             if not self._clearly_better(verdict.decision, at_once.decision):
                 return at_once, False
         return verdict, True
+
+    async def at_once(self, client: PrefectClient) -> Verdict:
+        """Return the decision for a run that cannot wait."""
+        return self._plan(await self._busy(client), may_wait=False)
+
+    async def write(
+        self, client: PrefectClient, run: FlowRun, verdict: Verdict, *, waits: bool
+    ) -> None:
+        """Let the run carry what was decided."""
+        hold = Hold.of(
+            verdict.decision,
+            deferrals=self.deferrals + waits,
+            went=not waits,
+            baseline=self.hold.baseline if self.hold else None,
+        )
+        await client.update_flow_run_labels(run.id, hold.labels())
+
+    async def _busy(self, client: PrefectClient) -> tuple[Reservation, ...]:
+        return await taken(client, self.trigger.clock.now(), but=self.run.id if self.run else None)
 
     def _plan(self, busy: tuple[Reservation, ...], *, may_wait: bool) -> Verdict:
         return self.trigger.decide(
@@ -196,6 +221,8 @@ class _Passage:
         )
 
     def _wanted_now(self) -> bool:
+        if self.run is not None and self.run.labels.get(WANTED_NOW) is True:
+            return True
         if self.hold is None:
             return False
         if self.hold.went or not self.hold.deferrals:

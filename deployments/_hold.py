@@ -28,6 +28,8 @@ AWAITING = "AwaitingCleanWindow"
 
 _PAGE = 200
 _PREFIX = "carbon."
+WANTED_NOW = _PREFIX + "wanted_now"
+"""Label of a run that a person has started: its gate lets it go, whatever the plan."""
 _OVERRUN = 0.1
 """Part of its p95 length that a stage which takes longer is given on top, each time anew."""
 _FOR_MACHINES = frozenset({"slots", "baseline", "submission"})
@@ -115,6 +117,14 @@ class Hold:
         except (KeyError, TypeError, ValueError):
             return None
 
+    def moved(self, stage: str, pool: str) -> Hold:
+        """Return the hold with a stage's slot in another pool."""
+        kept = tuple(
+            slot.model_copy(update={"pool": pool}) if slot.stage == stage else slot
+            for slot in self.slots
+        )
+        return replace(self, slots=kept)
+
     def without(self, stage: str) -> Hold:
         """Return the hold when a stage has ended and its slot is free again."""
         kept = tuple(slot for slot in self.slots if slot.stage != stage)
@@ -162,8 +172,9 @@ def _moment(label: object) -> datetime:
 def waiting_state(decision: Decision, clock: Clock) -> State[None]:
     """Return the state of a run that waits for its planned start."""
     message = (
-        f"{decision.headline} Deadline {decision.deadline:%a %H:%M} UTC; starts "
-        f"{decision.chosen.latest_safe_start:%a %H:%M} UTC at the latest, whatever the grid does. "
+        f"{decision.headline} Deadline {decision.deadline:%a %d %b %H:%M} UTC; starts "
+        f"{decision.chosen.latest_safe_start:%a %d %b %H:%M} UTC at the latest, "
+        "whatever the grid does. "
         "To start it at once: carbon start, with the run's id."
     )
     return Scheduled(

@@ -83,6 +83,14 @@ class Job(BaseModel):
         """Name of the workload and of its entry flow."""
         return self.workload.name
 
+    def policy_for(self, given: CarbonPolicy | None) -> CarbonPolicy:
+        """Return the policy of one run: what was given for it, over the job's own.
+
+        Raises:
+            BadInput: The two do not go together.
+        """
+        return given.over(self.policy) if given else self.policy
+
     @property
     def entry_deployment(self) -> str:
         """Full name of the entry deployment."""

@@ -82,7 +82,7 @@ def execution_pools(fleet: Fleet, job: Job, stage: Stage) -> tuple[Pool, ...]:
     return pools
 
 
-def check_rendered(fleet: Fleet, jobs: Mapping[str, Job], document: Mapping[str, Any]) -> None:
+def check_rendered(fleet: Fleet, jobs: Mapping[str, Job], document: object) -> None:
     """Refuse deployments that would run data where it may not be.
 
     Args:
@@ -92,20 +92,30 @@ def check_rendered(fleet: Fleet, jobs: Mapping[str, Job], document: Mapping[str,
 
     Raises:
         ResidencyError: A deployment lies in a pool that its data class forbids.
-        BadInput: A deployment names a pool that the fleet does not have.
+        BadInput: It is no list of deployments, or one names a pool that the fleet does not have.
     """
     flows = {job.entrypoint: job for job in jobs.values()}
     for job in jobs.values():
         flows |= dict.fromkeys(job.heavy.values(), job)
-    for row in document.get("deployments") or []:
+    for row in _rows(document):
         found = flows.get(str(row.get("entrypoint")))
         if found is None:
             continue
         where = f"prefect.yaml: {row.get('name')}.work_pool.name"
-        name = (row.get("work_pool") or {}).get("name")
+        pool = row.get("work_pool")
+        name = pool.get("name") if isinstance(pool, Mapping) else None
         if not isinstance(name, str):
             raise BadInput(where, "no work pool is named", "Name a pool of the fleet file.")
         fleet.require_permitted(fleet.pool(name, field=where), found.workload.data_class)
+
+
+def _rows(document: object) -> list[Mapping[str, Any]]:
+    rows = document.get("deployments") if isinstance(document, Mapping) else None
+    if not isinstance(rows, list) or not all(isinstance(row, Mapping) for row in rows):
+        raise BadInput(
+            "prefect.yaml: deployments", "is no list of deployments", "Render the file anew."
+        )
+    return rows
 
 
 def _entry(job: Job, fleet: Fleet) -> dict[str, Any]:

@@ -129,6 +129,12 @@ class Settings(BaseSettings):
             BadInput: The file to replay is missing or wrong.
         """
         if self.replay is None:
+            if self.replay_prices is not None and strict:
+                raise BadInput(
+                    "CARBON_REPLAY_PRICES",
+                    "is set without CARBON_REPLAY, so nothing would be replayed",
+                    "Set CARBON_REPLAY to the intensities of the same time, or unset it.",
+                )
             return (TypicalDay(),)
         try:
             return (self._replay(self.replay), TypicalDay())

@@ -13,10 +13,11 @@ from prefect.states import Scheduled
 
 from carbon import BadInput
 from deployments._explain import find_run
+from deployments._hold import WANTED_NOW
 
 
 async def start_run(flow_run_id: UUID) -> str:
-    """Let a waiting run start at once; its gate sees that it wakes early, and goes.
+    """Let a waiting run start at once, whatever its gate would plan.
 
     Returns:
         Name of the run.
@@ -31,6 +32,8 @@ async def start_run(flow_run_id: UUID) -> str:
             raise BadInput(
                 "flow_run", f"{run.name} is {state}", "Only a waiting run can be started."
             )
+        # Before it can wake: a run that the trigger has not planned yet shows no other sign.
+        await client.update_flow_run_labels(flow_run_id, {WANTED_NOW: True})
         answer: OrchestrationResult[Any] = await client.set_flow_run_state(flow_run_id, Scheduled())
         if answer.status is not SetStateStatus.ACCEPT:
             raise BadInput("flow_run", f"Prefect does not start {run.name} now", "Try again.")

@@ -62,9 +62,9 @@ async def submit(
     Args:
         job: What to run.
         parameters: Parameters of the entry flow, without policy and data class.
-        policy: How it may be placed; by default the job's own.
+        policy: How it may be placed; what it leaves out is as in the job's policy.
         data_class: Class of this run's data, on top of the workload's own.
-        key: Names the logical run: the same key never makes a second one.
+        key: Names the logical run: the same key never makes a second one. Not empty.
         release: When the run is wanted, aware; by default now. The deadline counts from here.
         trigger: For tests; by default the one that the environment describes.
 
@@ -76,7 +76,8 @@ async def submit(
         PrefectUnavailable: The Prefect API did not answer.
     """
     trigger = trigger or Trigger.from_settings()
-    policy = policy or job.policy
+    policy = job.policy_for(policy)
+    _require_arguments(parameters or {}, key)
     now = trigger.clock.now()
     deadline = policy.deadline(release or now)
     if deadline <= now:
@@ -95,7 +96,24 @@ async def submit(
         async with get_client() as client:
             return await request.create(client, await request.deployment(client))
     except httpx.TransportError as error:
-        raise PrefectUnavailable.silent(error) from error
+        raise PrefectUnavailable.of(error) from error
+    except PrefectHTTPStatusError as error:
+        raise _refused(error) from error
+
+
+def _require_arguments(parameters: Mapping[str, Any], key: str | None) -> None:
+    """Refuse what would be planned without, or would make every repetition a run of its own."""
+    for name, flags in (("policy", "--strategy, --finish-by and so on"), ("data_class", "")):
+        if name in parameters:
+            raise BadInput(
+                f"parameters.{name}",
+                "decides where the run may be, so it is no plain parameter",
+                f"Give it as the argument {name}; on the command line {flags or '--data-class'}.",
+            )
+    if key is not None and not key.strip():
+        raise BadInput(
+            "key", "is empty, so a repeated request would make a second run", "Name the run."
+        )
 
 
 @dataclass(frozen=True)
@@ -141,17 +159,14 @@ class _Request:
         waits = decision.chosen.start > decision.decided_at
         hold = Hold.of(decision, deferrals=int(waits))
         submission = uuid4().hex
-        try:
-            run = await client.create_flow_run_from_deployment(
-                deployment.id,
-                parameters=self.given(),
-                state=waiting_state(decision, self.trigger.clock) if waits else Scheduled(),
-                # Without a key of the caller's, a request that the client repeats is one run too.
-                idempotency_key=self.key or submission,
-                labels={**hold.labels(), _SUBMISSION: submission},
-            )
-        except PrefectHTTPStatusError as error:
-            raise _refused(error) from error
+        run = await client.create_flow_run_from_deployment(
+            deployment.id,
+            parameters=self.given(),
+            state=waiting_state(decision, self.trigger.clock) if waits else Scheduled(),
+            # Without a key of the caller's, a request that the client repeats is one run too.
+            idempotency_key=self.key or submission,
+            labels={**hold.labels(), _SUBMISSION: submission},
+        )
         return run, run.labels.get(_SUBMISSION) == submission
 
     def given(self) -> dict[str, Any]:
@@ -175,4 +190,4 @@ def _refused(error: PrefectHTTPStatusError) -> BadInput | PrefectUnavailable:
         detail = error.response.json().get("detail", "")
         problem = f"the deployment refuses them: {detail}"
         return BadInput("parameters", problem, "Correct the parameters.")
-    return PrefectUnavailable(f"The Prefect API answered {status}. Try again, or look at its log.")
+    return PrefectUnavailable.of(error)

@@ -1,4 +1,4 @@
-"""The command line, for the person on call and for scripts (every verb takes ``--json``).
+"""The command line, for the person on call and for scripts; every verb takes ``--json``.
 
 ::
 
@@ -27,6 +27,7 @@ import httpx
 import yaml
 from cyclopts import App, Parameter
 from prefect.client.orchestration import get_client
+from prefect.settings import get_current_settings
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
@@ -54,7 +55,8 @@ app.command(deployments)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for machines.")]
 Policy = Annotated[CarbonPolicy | None, Parameter(name="*")]
-_out = Console()
+# Into a pipe or a file a table is written whole: it is read by grep, not fitted to a screen.
+_out = Console(width=None if sys.stdout.isatty() else 240)
 _DONE = {
     Outcome.FOREIGN: "foreign: not made by `carbon pools apply`, left alone",
     Outcome.CONFLICT: "conflict: has another type, which Prefect cannot change",
@@ -90,7 +92,7 @@ def plan(
     """
     job = find_job(name)
     trigger = Trigger.from_settings()
-    chosen = policy or job.policy
+    chosen = job.policy_for(policy)
     deadline = chosen.deadline(trigger.clock.now())
     verdict = trigger.decide(job.workload, chosen, deadline, data_class=data_class)
     if picture is not None:
@@ -193,30 +195,29 @@ def apply(*, prune: bool = False, json: Json = False) -> None:
 
 
 @deployments.command(name="render")
-def render_deployments(path: Path = Path("prefect.yaml")) -> None:
+def render_deployments(path: Path = Path("prefect.yaml"), *, json: Json = False) -> None:
     """Write prefect.yaml from the fleet file and the announced jobs."""
     _write(path, _rendered().encode())
-    _out.print(f"Wrote {escape(str(path))}")
+    _tell(f"Wrote {path}", {"path": str(path)}, as_json=json)
 
 
 @deployments.command(name="check")
-def check_deployments(path: Path = Path("prefect.yaml")) -> None:
+def check_deployments(path: Path = Path("prefect.yaml"), *, json: Json = False) -> None:
     """Refuse a prefect.yaml that differs from the rendering or breaks residency."""
+    fix = "Run `carbon deployments render`."
     if not path.is_file():
-        raise BadInput(str(path), "there is no such file", "Run `carbon deployments render`.")
-    text = path.read_text(encoding="utf-8")
+        raise BadInput(str(path), "there is no such file", fix)
     try:
+        text = path.read_text(encoding="utf-8")
         document = yaml.safe_load(text)
-    except yaml.YAMLError as error:
-        raise BadInput(
-            str(path), f"is no YAML ({error})", "Run `carbon deployments render`."
-        ) from error
-    check_rendered(load_fleet(Settings.load().fleet), jobs(), document or {})
+    except (UnicodeDecodeError, yaml.YAMLError) as error:
+        line = " ".join(str(error).split())
+        raise BadInput(str(path), f"is no YAML ({line})", fix) from error
+    check_rendered(load_fleet(Settings.load().fleet), jobs(), document)
     if text != _rendered():
-        raise BadInput(
-            str(path), "differs from the fleet file and jobs", "Run `carbon deployments render`."
-        )
-    _out.print(f"{escape(str(path))} is what the fleet file and the jobs say.")
+        raise BadInput(str(path), "differs from the fleet file and jobs", fix)
+    told = f"{path} is what the fleet file and the jobs say."
+    _tell(told, {"path": str(path)}, as_json=json)
 
 
 @app.command(name="regions")
@@ -267,10 +268,14 @@ def _fail(error: Exception) -> None:
 
 
 def _run(work: Coroutine[Any, Any, _T]) -> _T:
+    """Do what asks Prefect; without an address it would quietly ask a server of its own."""
+    if get_current_settings().api.url is None:
+        work.close()
+        raise PrefectUnavailable.unnamed()
     try:
         return asyncio.run(work)
     except httpx.HTTPError as error:
-        raise PrefectUnavailable.silent(error) from error
+        raise PrefectUnavailable.of(error) from error
 
 
 def _rendered() -> str:
@@ -291,6 +296,13 @@ def _parameters(given: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             parameters[name] = value
     return parameters
+
+
+def _tell(text: str, data: Mapping[str, str], *, as_json: bool) -> None:
+    if as_json:
+        _out.print_json(data=dict(data))
+    else:
+        _out.print(escape(text))
 
 
 def _write(path: Path, content: bytes) -> None:

@@ -37,6 +37,8 @@ _STOP_SECONDS: Final = 20
 
 _QUIET: Final = {
     "DO_NOT_TRACK": "1",
+    "NO_PROXY": "*",  # all is on this machine
+    "no_proxy": "*",
     "PREFECT_CLIENT_MAX_RETRIES": "15",
     "PREFECT_CLI_COLORS": "false",
     "PREFECT_CLI_PROMPT": "false",

@@ -8,22 +8,28 @@ server up until Ctrl-C, so that you can look around in the Prefect UI.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import os
 import shutil
 import signal
 import sys
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated, Final, NoReturn
 from uuid import UUID
 
-# Before Prefect is imported: in a terminal it shows a notice and sends usage data.
-os.environ.setdefault("DO_NOT_TRACK", "1")
+# Before Prefect is imported: in a terminal it shows a notice and sends usage data; and the demo is
+# the shipped fleet on this machine, whatever is set here for other work, a proxy among it.
+for _name in [name for name in os.environ if name.startswith(("PREFECT_", "CARBON_"))]:
+    if _name != "PREFECT_HOME":  # the Makefile's
+        del os.environ[_name]
+os.environ |= {"DO_NOT_TRACK": "1", "NO_PROXY": "*", "no_proxy": "*"}
 
+import httpx
 from cyclopts import App, Parameter
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
@@ -31,7 +37,7 @@ from rich.console import Console
 from rich.markup import escape
 
 from carbon import BadInput, CarbonAwareError, CarbonPolicy, ResidencyError, Strategy, Unavailable
-from deployments import Settings, Submission, Trigger, submit
+from deployments import PrefectUnavailable, Settings, Submission, Trigger, submit
 from deployments.sandbox import Sandbox, sandbox
 from flows.image_embeddings import JOB, Published
 from flows.sample_shop import draw_catalogue
@@ -48,6 +54,9 @@ _PATIENCE: Final = 200
 """Seconds after which the demo gives up on its runs."""
 
 _MARK: Final = ".carbon-demo"
+_ENDINGS: Final = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Signals that end the demo: Ctrl-C, a polite kill, a closed terminal."""
+
 _COLOURS: Final = {"Completed": "green", "Failed": "red", "Crashed": "red"}
 _DULL: Final = {"Scheduled", "Pending", "Submitting"}
 
@@ -71,12 +80,16 @@ def demo(
     folder: Annotated[Path, Parameter(help="Where everything lies.")] = Path(".carbon/demo"),
 ) -> None:
     """Place four runs in time and region, and carry them out with real Prefect workers."""
-    began = time.monotonic()
     if images is not None and not images.is_dir():
         raise BadInput(
             "IMAGES", f"there is no folder {str(images)!r}", "Name a folder with pictures."
         )
-    home = _fresh(folder.absolute())
+    with _fresh(folder.absolute()) as home:
+        _demo(home, images, keep=keep)
+
+
+def _demo(home: Path, images: Path | None, *, keep: bool) -> None:
+    began = time.monotonic()
     _say(
         "[bold]Carbon-aware flows: the demo[/]\n"
         "Real: the Prefect server, its workers, the embedding model. Modelled: the grid, a typical "
@@ -105,36 +118,56 @@ def demo(
 def main(arguments: Sequence[str] | None = None) -> None:
     """Run the demo; a fault ends in one line, and nothing is left running."""
     # A process that was started in the background ignores Ctrl-C; ours must not.
-    signal.signal(signal.SIGINT, _end)
-    signal.signal(signal.SIGTERM, _end)
+    for ending in _ENDINGS:
+        signal.signal(ending, _end)
     try:
         _app(arguments)
     except CarbonAwareError as error:
-        Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(str(error))}")
-        sys.exit(2)
+        _fail(str(error))
+    except httpx.HTTPError as error:
+        _fail(str(PrefectUnavailable.of(error)))
     except KeyboardInterrupt:
-        _say("Stopped. No process is left behind.")
+        with suppress(OSError):  # the terminal may be gone
+            _say("Stopped. No process is left behind.")
         sys.exit(130)
+
+
+def _fail(text: str) -> NoReturn:
+    Console(stderr=True, soft_wrap=True).print(f"[bold red]error:[/] {escape(text)}")
+    sys.exit(2)
 
 
 def _end(_signal: int, _frame: object) -> None:
     # Only once: a second Ctrl-C would cut short the stopping of the server.
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    for ending in _ENDINGS:
+        signal.signal(ending, signal.SIG_IGN)
     raise KeyboardInterrupt
 
 
-def _fresh(home: Path) -> Path:
-    """Return an empty folder; only a folder that an earlier demo made is emptied."""
-    if home.exists() and any(home.iterdir()):
-        if not (home / _MARK).exists():
-            raise BadInput(
-                "--folder", f"{str(home)!r} is not empty and not a demo's", "Name another."
-            )
-        shutil.rmtree(home)
+@contextmanager
+def _fresh(home: Path) -> Iterator[Path]:
+    """Hold an empty folder; only a folder that an earlier demo made, and left, is emptied."""
+    mark = home / _MARK
+    if home.exists() and not home.is_dir():
+        raise BadInput("--folder", f"{str(home)!r} is a file", "Name a folder.")
+    if home.exists() and any(home.iterdir()) and not mark.exists():
+        raise BadInput("--folder", f"{str(home)!r} is not empty and not a demo's", "Name another.")
     home.mkdir(parents=True, exist_ok=True)
-    (home / _MARK).touch()
-    return home
+    with mark.open("a") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            raise BadInput(
+                "--folder",
+                f"another demo runs there ({str(home)!r})",
+                "End it, or name another: make demo ARGS='--folder /tmp/demo'.",
+            ) from error
+        for old in home.iterdir():
+            if old.is_dir() and not old.is_symlink():
+                shutil.rmtree(old)
+            elif old != mark:
+                old.unlink()
+        yield home
 
 
 def _make_shop(home: Path, images: Path | None) -> _Shop:
@@ -236,7 +269,12 @@ async def _bypass(client: PrefectClient) -> UUID:
     name = JOB.execution_deployment("embed", "us-west-2-gpu")
     deployment = await client.read_deployment_by_name(name)
     run = await client.create_flow_run_from_deployment(
-        deployment.id, parameters={"listing": "file:///personal.parquet", "data_class": "personal"}
+        deployment.id,
+        parameters={
+            "listing": "file:///personal.parquet",
+            "catalogue": "products",
+            "data_class": "personal",
+        },
     )
     _say(
         f"The run {run.name!r} is created in pool us-west-2-gpu; it will refuse before it reads "
@@ -310,7 +348,7 @@ def _judge(
 
 
 def _show_results(settings: Settings) -> None:
-    published = Published.open(settings.store / JOB.name / "products")
+    published = Published.open(settings.store / JOB.name / "public" / "products")
     first = published.paths[0]
     near = ", ".join(f"{row.path} ({row.score:.2f})" for row in published.nearest(first, 4)[1:])
     _say(f"\nPublished: {published.manifest.count} images. Most like {first}: {near}")

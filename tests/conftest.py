@@ -21,10 +21,13 @@ ROOT = Path(__file__).parents[1]
 # Prefect reads its settings when it is imported, so this must stand before any test module. The
 # developer's profile, database and API address are out of reach from here on.
 _HOME = Path(tempfile.mkdtemp(prefix="carbon-tests-"))
-for _name in [name for name in os.environ if name.startswith("PREFECT_")]:
-    del os.environ[_name]
+for _name in [name for name in os.environ if name.startswith(("PREFECT_", "CARBON_"))]:
+    if _name != "CARBON_CHROMIUM":
+        del os.environ[_name]
 os.environ |= {
     "DO_NOT_TRACK": "1",
+    "NO_PROXY": "*",
+    "no_proxy": "*",
     "PREFECT_HOME": str(_HOME),
     "PREFECT_PROFILES_PATH": str(_HOME / "profiles.toml"),
     "PREFECT_SERVER_ANALYTICS_ENABLED": "false",

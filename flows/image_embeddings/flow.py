@@ -23,7 +23,7 @@ from prefect.logging import get_run_logger
 from pydantic import Field
 
 from carbon import CarbonPolicy
-from deployments import Settings, dispatch, gate, guard
+from deployments import Settings, best_effort, dispatch, gate, guard, table_cells
 from flows.image_embeddings._catalogue import Rejected
 from flows.image_embeddings._job import JOB, images_folder
 from flows.image_embeddings._published import Manifest, Published
@@ -57,41 +57,43 @@ async def image_embeddings(
         data_class: Class of the images, e.g. public or personal: where they may be processed.
     """
     JOB.check({"images": images}, Settings.load())
-    await gate(JOB.workload, policy, data_class=data_class)
-    listed = list_stage(images, catalogue)
+    await gate(JOB, policy, data_class=data_class)
+    store = _store(catalogue, data_class)
+    listed = list_stage(images, store)
     listing = listed.listing
     if listed.new:
         given = {"listing": listing, "catalogue": catalogue, "data_class": data_class}
         child = await dispatch(JOB, "embed", given, policy, data_class=data_class)
         # Its own listing: after a restart this is the one that the first attempt handed over.
-        result = result_path(child.parameters["listing"], _store(catalogue)).read_bytes()
+        result = result_path(child.parameters["listing"], store).read_bytes()
         listing = Embedded.model_validate_json(result).listing
-    return publish_stage(listing, catalogue)
+    return publish_stage(listing, store)
 
 
 @flow(name=JOB.execution_flow("embed"))
 async def embed(
     listing: str,
-    catalogue: CatalogueName = "products",
-    data_class: str = JOB.workload.data_class,
+    catalogue: CatalogueName,
+    data_class: str,
 ) -> Embedded:
     """Embed the new images of a listing. Started by the trigger, not by hand.
 
     Args:
         listing: URI of a listing in the catalogue's store.
         catalogue: Name of the catalogue.
-        data_class: Class of the images: where they may be processed.
+        data_class: Class of the images: where they may be processed. The listing lies in the
+            store of its class, so that a wrong one is refused before anything is read.
     """
     await guard(JOB.workload, data_class=data_class)
-    return embed_stage(listing, catalogue)
+    return embed_stage(listing, _store(catalogue, data_class))
 
 
 @task(name="list", retries=2, retry_delay_seconds=5)
-def list_stage(images: str, catalogue: str) -> Listed:
+def list_stage(images: str, store: str) -> Listed:
     """List the folder and find what is new."""
     settings = Settings.load()
     folder = images_folder(images, settings)
-    listed = list_images(str(folder), _store(catalogue), roots=settings.roots)
+    listed = list_images(str(folder), store, roots=settings.roots)
     get_run_logger().info(
         "%d images: %d new, %d unchanged, %d duplicates, %d rejected",
         listed.images,
@@ -100,21 +102,23 @@ def list_stage(images: str, catalogue: str) -> Listed:
         listed.duplicates,
         listed.rejected,
     )
-    _report_rejected(listed.examples)
+    _report_rejected(listed.examples, listed.rejected)
     return listed
 
 
 @task(name="embed", retries=1, retry_delay_seconds=5)
-def embed_stage(listing: str, catalogue: str) -> Embedded:
+def embed_stage(listing: str, store: str) -> Embedded:
     """Embed what is new, with progress."""
-    bar: UUID = create_progress_artifact(0.0, key="embed-progress", description="Images embedded")  # type: ignore[assignment]  # sync here
+    bar: UUID | None = None
+    with best_effort("Progress"):
+        bar = create_progress_artifact(0.0, key="embed-progress", description="Images embedded")  # type: ignore[assignment]  # sync here
 
     def progress(done: int, total: int) -> None:
-        update_progress_artifact(bar, 100.0 * done / total)
+        if bar is not None:
+            with best_effort("Progress"):
+                update_progress_artifact(bar, 100.0 * done / total)
 
-    embedded = embed_images(
-        listing, _store(catalogue), roots=Settings.load().roots, progress=progress
-    )
+    embedded = embed_images(listing, store, roots=Settings.load().roots, progress=progress)
     get_run_logger().info(
         "%d images embedded on %s in %.1f CPU-seconds, %d rejected",
         embedded.embedded,
@@ -122,32 +126,39 @@ def embed_stage(listing: str, catalogue: str) -> Embedded:
         embedded.cpu_seconds,
         embedded.rejected,
     )
-    _report_rejected(embedded.examples)
+    _report_rejected(embedded.examples, embedded.rejected)
     return embedded
 
 
 @task(name="publish", retries=2, retry_delay_seconds=5)
-def publish_stage(listing: str, catalogue: str) -> Manifest:
+def publish_stage(listing: str, store: str) -> Manifest:
     """Publish vectors and index atomically, and show what resembles what."""
-    store = _store(catalogue)
     manifest = publish_images(listing, store)
     get_run_logger().info("Published version %s with %d images", manifest.version, manifest.count)
-    _show_neighbours(Path(store), manifest)
+    with best_effort("The nearest neighbours"):
+        _show_neighbours(Path(store), manifest)
     return manifest
 
 
-def _store(catalogue: str) -> str:
-    return str(Settings.load().store / JOB.name / catalogue)
+def _store(catalogue: str, data_class: str) -> str:
+    """Return the store of a catalogue; a class of data has folders of its own, cache included.
+
+    The class is one that the fleet knows, which the guard has seen to: it names no other place.
+    """
+    return str(Settings.load().store / JOB.name / data_class / catalogue)
 
 
-def _report_rejected(rejected: tuple[Rejected, ...]) -> None:
-    if rejected:
-        for row in rejected:
-            get_run_logger().warning("Left out %s: %s", row.path, row.reason)
+def _report_rejected(examples: tuple[Rejected, ...], count: int) -> None:
+    if not examples:
+        return
+    for row in examples:
+        get_run_logger().warning("Left out %s: %s", row.path, row.reason)
+    part = f"the first {len(examples)} of {count}" if count > len(examples) else f"all {count}"
+    with best_effort("The rejected images"):
         create_table_artifact(
-            [{"image": row.path, "reason": row.reason} for row in rejected],
+            table_cells([{"image": row.path, "reason": row.reason} for row in examples]),
             key="rejected-images",
-            description="Images that were left out, and why",
+            description=f"Images that were left out, and why ({part})",
         )
 
 

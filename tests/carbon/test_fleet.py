@@ -136,3 +136,16 @@ def test_workload_that_cannot_run_at_home_is_refused() -> None:
     light = Stage(name="list", needs={Hardware.CPU: NEED})
     with pytest.raises(ResidencyError, match="GB"):
         make_fleet().check(Workload(name="uk", stages=(light,), data_class="british"))
+
+
+@pytest.mark.parametrize("rates", [{"EUR": float("inf")}, {"eur": 1.1}, {"EUR": 0}])
+def test_impossible_exchange_rates_are_refused(rates: dict[str, float]) -> None:
+    """An endless rate, or a currency that no price series names."""
+    with pytest.raises(ValueError, match="usd_per"):
+        make_fleet(usd_per=rates)
+
+
+def test_a_data_class_is_no_path() -> None:
+    """Classes name folders, so that none may lead anywhere."""
+    with pytest.raises(ValueError, match="residency"):
+        make_fleet(residency={"../up": ["EU"]})

@@ -556,3 +556,59 @@ def test_the_baseline_stays_what_it_was() -> None:
         outlook(DE=dip), policy, now=first.chosen.start, running=True, baseline=first.baseline
     )
     assert plan(woken).saving_percent == pytest.approx(first.saving_percent, abs=1.0)
+
+
+def owned(price: float, **levels: list[float]) -> Request:
+    """A fleet of owned hardware, which pays the market's price of electricity and nothing else."""
+    pools = [
+        pool.model_copy(update={"usd_per_hour": 0.0, "billed_energy": True}) for pool in FLEET.pools
+    ]
+    fleet = FLEET.model_copy(update={"pools": tuple(pools), "usd_per": {"EUR": 1.1}})
+    view = outlook(24, **levels)
+    prices = {
+        zone: PriceSeries(
+            zone, series.starts, series.end, [price] * 24, "x", kind=Kind.FORECAST, currency="EUR"
+        )
+        for zone, series in view.intensity.items()
+    }
+    job = JOB.model_copy(
+        update={"stages": (HEAVY.model_copy(update={"data_in_gb": 0.0, "data_out_gb": 0.0}),)}
+    )
+    full = Outlook(view.start, view.end, view.intensity, prices, {})
+    return request(full, fleet=Fleet.model_validate(fleet.model_dump()), workload=job)
+
+
+@given(price=st.floats(-500, 500))
+def test_negative_prices_leave_the_tolerance_a_tolerance(price: float) -> None:
+    """Running at once at home always keeps the cost limit that is measured from it."""
+    decision = plan(owned(price))
+    assert not decision.breaches
+    at_home = plan(owned(price, SE_SE3=[400.0], US_NW_PACW=[400.0]))
+    assert not at_home.breaches
+
+
+@given(startup=st.floats(0, 500), gap=st.floats(0, 60))
+def test_a_slot_that_just_fits_is_free(startup: float, gap: float) -> None:
+    """Whatever fraction of a second the times have, a start that was called free is no breach."""
+    pools = [
+        pool.model_copy(update={"capacity": 1, "startup": timedelta(seconds=startup)})
+        for pool in FLEET.pools
+    ]
+    fleet = FLEET.model_copy(update={"pools": tuple(pools)})
+    until = NOW + timedelta(hours=3, seconds=gap)
+    busy = tuple(Reservation(pool=pool.name, start=NOW, end=until) for pool in fleet.pools)
+    decision = plan(request(outlook(), fleet=fleet, busy=busy))
+    assert decision.rule is not Rule.CAPACITY or decision.chosen.start >= until - HOUR
+    assert not any(breach.startswith("capacity") for breach in decision.breaches)
+
+
+def test_run_now_says_where() -> None:
+    """A policy that leaves home out is not told as running at home."""
+    policy = CarbonPolicy(
+        strategy=Strategy.RUN_NOW, only_regions=("aws:us-west-2",), max_cost_usd=9
+    )
+    decision = plan(request(outlook(), policy))
+    assert decision.chosen.main.region == "aws:us-west-2"
+    assert "at home" not in decision.policy + decision.reason
+    assert "9 USD" in decision.policy
+    assert "at once at home" in plan(request(outlook(), CarbonPolicy(strategy="run_now"))).reason

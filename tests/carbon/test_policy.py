@@ -6,6 +6,7 @@ import re
 from datetime import UTC, datetime, timedelta
 from zoneinfo import ZoneInfo
 
+import jsonschema
 import pendulum
 import pytest
 from hypothesis import given
@@ -175,3 +176,43 @@ def test_a_pendulum_release_gives_an_aware_deadline() -> None:
     deadline = CarbonPolicy(finish_by="12h").deadline(release)
     assert deadline == datetime(2026, 6, 2, tzinfo=UTC)
     assert deadline.tzinfo is UTC
+
+
+def test_the_schema_refuses_what_the_policy_refuses() -> None:
+    """Prefect checks requests by the schema: what is wrong must not become a run."""
+    check = jsonschema.Draft202012Validator(CarbonPolicy.model_json_schema())
+    for wrong in (
+        {"finish_by": "tomorrow"},
+        {"finish_by": "25 o'clock"},
+        {"only_regions": ["aws:mars"]},
+        {"strategy": "cheapest"},
+        {"strategy": "cheapest", "max_g_per_kwh": None},
+        {"max_cost_usd": 0},
+        {"nonsense": 1},
+    ):
+        assert not check.is_valid(wrong), wrong
+    for right in (
+        {},
+        {"finish_by": "1d 6h"},
+        {"finish_by": "06:30 Europe/Berlin", "only_regions": ["aws:eu-north-1"]},
+        {"strategy": "cheapest", "max_g_per_kwh": 200},
+        CarbonPolicy().model_dump(mode="json"),
+    ):
+        assert check.is_valid(right), right
+
+
+def test_what_is_stated_goes_over_the_rest() -> None:
+    """A partial policy keeps the other's fields, and the sum of the two is checked."""
+    base = CarbonPolicy(max_cost_usd=3, finish_by="8h")
+    assert CarbonPolicy(finish_by="2h").over(base) == CarbonPolicy(max_cost_usd=3, finish_by="2h")
+    assert CarbonPolicy().over(base) == base
+    capped = CarbonPolicy(strategy="cheapest", max_g_per_kwh=100)
+    with pytest.raises(BadInput, match="max_g_per_kwh"):
+        CarbonPolicy(max_g_per_kwh=None).over(capped)
+
+
+@pytest.mark.parametrize("field", ["max_cost_usd", "max_g_per_kwh", "cost_tolerance_percent"])
+def test_endless_numbers_are_refused(field: str) -> None:
+    """Infinity is no limit."""
+    with pytest.raises(ValueError, match=field):
+        CarbonPolicy(**{field: float("inf")})

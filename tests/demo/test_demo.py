@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import re
 import signal
 import subprocess
@@ -64,13 +65,14 @@ def test_demo_keeps_out_of_the_home_folder(finished: Finished) -> None:
     assert "telemetry" not in finished.demo.screen.lower()
 
 
+@pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGHUP])
 def test_terminate_while_the_server_starts_leaves_no_process(
-    start_demo: StartDemo, tmp_path: Path
+    start_demo: StartDemo, tmp_path: Path, ending: signal.Signals
 ) -> None:
-    """SIGTERM before the server answers ends it too, with the exit code of Ctrl-C."""
+    """A kill or a closed terminal before the server answers ends it too, as Ctrl-C does."""
     demo = start_demo("--folder", str(tmp_path / "demo"))
     demo.wait_for_command("prefect server start", 60)
-    demo.process.send_signal(signal.SIGTERM)
+    demo.process.send_signal(ending)
     assert demo.wait(60) == 130, demo.screen[-2000:]
     assert demo.left_behind() == []
 
@@ -80,6 +82,8 @@ def test_terminate_while_the_server_starts_leaves_no_process(
     [
         (["--images", "no-such-folder", "--folder", "{tmp}/new"], "IMAGES"),
         (["--folder", "{tmp}/mine"], "--folder"),
+        (["--folder", "{tmp}/mine/precious.txt"], "--folder"),
+        (["--folder", "{tmp}/busy"], "another demo"),
     ],
 )
 def test_wrong_argument_is_one_line_before_anything_is_created(
@@ -88,7 +92,20 @@ def test_wrong_argument_is_one_line_before_anything_is_created(
     """A missing folder, and a folder that is not ours to empty, are refused with one line."""
     (tmp_path / "mine").mkdir()
     (tmp_path / "mine" / "precious.txt").write_text("mine")
-    done = subprocess.run(
+    (tmp_path / "busy").mkdir()
+    with (tmp_path / "busy" / ".carbon-demo").open("w") as held:
+        fcntl.flock(held, fcntl.LOCK_EX)
+        done = _demo(tmp_path, arguments)
+    assert done.returncode == 2, done
+    assert done.stdout == ""
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert named in done.stderr
+    assert (tmp_path / "mine" / "precious.txt").read_text() == "mine"
+    assert not (tmp_path / "new").exists()
+
+
+def _demo(tmp_path: Path, arguments: list[str]) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
         [sys.executable, "-m", "flows.demo", *(a.format(tmp=tmp_path) for a in arguments)],
         cwd=ROOT,
         env=dict(newcomer(tmp_path)),
@@ -97,9 +114,3 @@ def test_wrong_argument_is_one_line_before_anything_is_created(
         timeout=60,
         check=False,
     )
-    assert done.returncode == 2, done
-    assert done.stdout == ""
-    assert len(done.stderr.strip().splitlines()) == 1
-    assert named in done.stderr
-    assert (tmp_path / "mine" / "precious.txt").read_text() == "mine"
-    assert not (tmp_path / "new").exists()

@@ -158,7 +158,9 @@ def newcomer(home: Path) -> Mapping[str, str]:
     """Return the environment of somebody who has never used Prefect: nothing is switched off."""
     told = ("PREFECT_", "CARBON_", "DO_NOT_TRACK", "ORT_", "CI", "GITHUB_", "PYTEST_", "XDG_")
     kept = {name: value for name, value in os.environ.items() if not name.startswith(told)}
-    return {**kept, "HOME": str(home), "TERM": "xterm", "PYTHONPATH": str(ROOT)}
+    # Settings of other work, which must not lead the demo astray or off this machine.
+    other = {"HTTP_PROXY": "http://127.0.0.1:9", "CARBON_FLEET": "/no/such/fleet.toml"}
+    return {**kept, **other, "HOME": str(home), "TERM": "xterm", "PYTHONPATH": str(ROOT)}
 
 
 def outer_addresses() -> list[str]:

@@ -47,7 +47,7 @@ async def errand(
     data_class: str = "public",
 ) -> str:
     """Pass the gate and have the heavy stage do something; `nothing` does without it."""
-    await gate(JOB.workload, policy, data_class=data_class)
+    await gate(JOB, policy, data_class=data_class)
     if act != "nothing":
         given = {"label": label, "act": act, "data_class": data_class}
         await dispatch(JOB, "carry", given, policy, data_class=data_class)

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
 pytestmark = pytest.mark.server
 
+DAY = timedelta(days=1)
 WAIT = timedelta(seconds=60)
 """From the minute of cron to the wake-up: enough for the first attempt and a redeploy.
 
@@ -58,6 +59,7 @@ class Waiting:
 
     minute: datetime
     moved: UUID
+    unplanned: UUID
     rest: UUID
 
     @property
@@ -78,6 +80,7 @@ def asked(lab: Lab) -> Waiting:
     return Waiting(
         minute=minute,
         moved=_create(lab, {"label": "moved"}),
+        unplanned=_create(lab, {"label": "unplanned"}, start=datetime.now(UTC) + DAY),
         rest=_create(lab, {"label": "rest", "policy": until_wake}),
     )
 
@@ -97,13 +100,16 @@ def waiting(lab: Lab, asked: Waiting) -> Mapping[str, FlowRun]:
     }
 
 
-def _create(lab: Lab, parameters: Mapping[str, Any]) -> UUID:
+def _create(lab: Lab, parameters: Mapping[str, Any], *, start: datetime | None = None) -> UUID:
     """Create a run as a service in another language does."""
     deployment = lab.client.read_deployment_by_name(JOB.entry_deployment)
     url = f"{lab.box.api_url}/deployments/{deployment.id}/create_flow_run"
 
+    details = {"state_details": {"scheduled_time": start.isoformat()}} if start else {}
+    body = {"parameters": parameters, "state": {"type": "SCHEDULED", **details}}
+
     def created() -> str | None:
-        answer = httpx.post(url, json={"parameters": parameters}, timeout=30)
+        answer = httpx.post(url, json=body, timeout=30)
         if answer.status_code == httpx.codes.SERVICE_UNAVAILABLE:
             return None  # SQLite is busy, and any client must then ask again
         assert answer.status_code == httpx.codes.CREATED, answer.text
@@ -144,12 +150,40 @@ def test_run_that_is_moved_to_now_goes_at_once(lab: Lab, asked: Waiting) -> None
     assert run.end_time < _due(held), "it was over only after the start that was planned"
 
 
+def test_run_that_is_started_before_it_was_planned_goes_at_once(lab: Lab, asked: Waiting) -> None:
+    """A person starts a run that no gate has seen yet: its gate does not put it off."""
+    asyncio.run(start_run(asked.unplanned))
+    run = lab.ended(asked.unplanned)
+    assert run.state_name == "Completed"
+    assert run.run_count == 1
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"finish_by": "tomorrow"},
+        {"only_regions": ["aws:mars"]},
+        {"strategy": "cheapest"},
+        {"max_cost_usd": -1},
+        {"strategie": "run_now"},
+    ],
+    ids=lambda wrong: next(iter(wrong)),
+)
+def test_wrong_policy_is_refused_over_rest(lab: Lab, wrong: dict[str, Any]) -> None:
+    """The server itself refuses what the policy would refuse, before there is a run."""
+    deployment = lab.client.read_deployment_by_name(JOB.entry_deployment)
+    url = f"{lab.box.api_url}/deployments/{deployment.id}/create_flow_run"
+    answer = httpx.post(url, json={"parameters": {"policy": wrong}}, timeout=30)
+    assert answer.status_code == httpx.codes.CONFLICT, answer.text
+    assert "policy" in answer.text
+
+
 def test_gate_goes_on_without_its_lock(lab: Lab) -> None:
     """Somebody deletes the planner's lock: runs are planned all the same."""
 
     @flow(name="errand-without-lock")
     async def unlocked() -> Decision:
-        return await gate(JOB.workload, CarbonPolicy(), trigger=lab.trigger)
+        return await gate(JOB, CarbonPolicy(), trigger=lab.trigger)
 
     async def main() -> Decision:
         async with get_client() as client:

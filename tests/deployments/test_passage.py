@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import logging
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -11,8 +13,8 @@ from prefect.client.schemas.objects import FlowRun
 
 from carbon import CarbonPolicy, SystemClock, TypicalDay
 from deployments import Settings, Trigger
-from deployments._gate import _Passage
-from deployments._hold import Hold
+from deployments._gate import _Passage, planning
+from deployments._hold import WANTED_NOW, Hold
 from tests.deployments.lab import JOB
 from work_pools import load_fleet
 
@@ -49,6 +51,32 @@ def test_deadline_counts_from_the_slot_by_the_real_clock(trigger: Trigger) -> No
     assert decision.deadline.tzinfo is UTC
     assert abs(decision.deadline - datetime.now(UTC) - timedelta(hours=24)) < timedelta(minutes=1)
     assert not decision.breaches
+
+
+def test_a_run_that_a_person_has_started_does_not_wait(trigger: Trigger) -> None:
+    """`carbon start` leaves a label, for a run may not have been planned yet."""
+    assert passage(trigger, flow_run())._may_wait()
+    assert not passage(trigger, flow_run(**{WANTED_NOW: True}))._may_wait()
+
+
+class _Unreleasable:
+    """A lock that can be taken and not given back."""
+
+    async def __aenter__(self) -> None:
+        return
+
+    async def __aexit__(self, *_: object) -> None:
+        raise TimeoutError("no answer")
+
+
+def test_a_lock_that_cannot_be_given_back_stops_nobody() -> None:
+    """The run has put itself off or dispatched by then: it must not fail for it."""
+
+    async def main() -> str:
+        async with planning(logging.getLogger("test"), _Unreleasable()):
+            return "planned"
+
+    assert asyncio.run(main()) == "planned"
 
 
 def test_a_run_that_has_passed_the_gate_does_not_wait_again(trigger: Trigger) -> None:

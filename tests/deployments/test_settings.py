@@ -99,3 +99,10 @@ def test_pool_file_with_a_typo_is_one_clear_error(
     monkeypatch.setenv("CARBON_FLEET", str(fleet))
     with pytest.raises(BadInput, match=r"fleet\.toml: pools\[0\]\.nme: .*Did you mean 'name'"):
         Trigger.from_settings()
+
+
+def test_prices_alone_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A price file without intensities would be ignored in silence."""
+    monkeypatch.setenv("CARBON_REPLAY_PRICES", "/no/such.csv")
+    with pytest.raises(BadInput, match="CARBON_REPLAY_PRICES"):
+        Settings.load().make_sources()

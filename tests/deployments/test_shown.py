@@ -12,8 +12,9 @@ from markdown_it import MarkdownIt
 from carbon import CarbonPolicy, NoSignal, SignalSource, TypicalDay
 from carbon.testing import BrokenSource, FakeClock, StaticSource
 from deployments import Settings, Trigger, Verdict
-from deployments._artifacts import _cells, explain, option_rows, refusal_rows
+from deployments._artifacts import explain, option_rows, refusal_rows
 from deployments._picture import decision_picture
+from deployments._shown import table_cells
 from tests.deployments.lab import JOB
 from work_pools import load_fleet
 
@@ -77,7 +78,7 @@ def test_hostile_names_do_nothing_in_the_explanation(evil: Verdict) -> None:
 def test_hostile_names_do_nothing_in_the_tables(evil: Verdict) -> None:
     """Prefect's UI reads the cells of a table as Markdown, so they are made harmless too."""
     assert evil.decision.refusals
-    for row in _cells([*option_rows(evil.decision), *refusal_rows(evil.decision)]):
+    for row in table_cells([*option_rows(evil.decision), *refusal_rows(evil.decision)]):
         for cell in row.values():
             html = _rendered(cell)
             assert not [each for each in ("<script", "<a ", "<img", "<h1") if each in html]

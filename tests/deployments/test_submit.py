@@ -167,6 +167,27 @@ def _undeployed() -> Job:
             id="parameter-of-another-type",
         ),
         pytest.param(
+            lambda _: {"parameters": {"policy": {"strategy": "run_now"}}},
+            BadInput,
+            "parameters.policy: ",
+            id="policy-as-a-parameter",
+        ),
+        pytest.param(
+            lambda _: {
+                "parameters": {"data_class": "personal"},
+                "policy": CarbonPolicy(only_regions=("aws:us-west-2",)),
+            },
+            BadInput,
+            "parameters.data_class: ",
+            id="data-class-as-a-parameter",
+        ),
+        pytest.param(
+            lambda _: {"key": " "},
+            BadInput,
+            "key: is empty",
+            id="empty-key",
+        ),
+        pytest.param(
             lambda _: {"job": _undeployed()},
             NotDeployed,
             "never-deployed/entry",

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from carbon import BadInput
+from flows.image_embeddings import embed
 from flows.image_embeddings._catalogue import Rejected
 from flows.image_embeddings._published import Manifest, Published
 from flows.image_embeddings._stages import (
@@ -130,3 +131,21 @@ def test_rejected_files_travel_in_the_results_json() -> None:
         cpu_seconds=0.0,
     )
     assert Embedded.model_validate_json(result.model_dump_json()) == result
+
+
+def test_a_listing_of_another_class_is_not_opened(shop: Path, tmp_path: Path) -> None:
+    """Each class of data has a store of its own: naming a wrong class opens nothing."""
+    personal, public = tmp_path / "personal" / "products", tmp_path / "public" / "products"
+    listed = list_images(str(shop), str(personal), roots=[shop])
+    for stage in (
+        lambda: embed_images(listed.listing, str(public), roots=[shop]),
+        lambda: publish_images(listed.listing, str(public)),
+    ):
+        with pytest.raises(BadInput, match="is not in the store"):
+            stage()
+    assert not public.exists()
+
+
+def test_the_execution_flow_assumes_no_class() -> None:
+    """Who starts it by hand must say what the data is: nothing is public by default."""
+    assert set(embed.parameters.required or ()) == {"listing", "catalogue", "data_class"}
