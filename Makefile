@@ -15,6 +15,7 @@ help:  ## Show these verbs
 setup: $(READY)  ## Install everything into .venv (the other verbs do it when it is needed)
 
 demo: $(READY)  ## Watch jobs being placed in time and region (IMAGES=folder for your own pictures)
+	@mkdir -p .carbon/prefect
 	@PREFECT_HOME="$(CURDIR)/.carbon/prefect" $(RUN) -m flows.demo $(if $(IMAGES),--images "$(IMAGES)") $(ARGS)
 
 test: $(READY)  ## Lint, types and every test that can run on this machine (ARGS="-k name")

@@ -95,7 +95,9 @@ class Candidates:
     def excluded(self, limits: Limits) -> tuple[Rule, str]:
         """Say which limit keeps the whole set out, with numbers."""
         if not self.free.any():
-            return Rule.CAPACITY, "every slot is taken until the latest safe start"
+            one = len(self.starts) == 1
+            until = "now" if one else "until the latest safe start"
+            return Rule.CAPACITY, f"every slot is taken {until}"
         if not (self.free & self.cheap).any():
             usd = float(np.min(self.usd[self.free]))
             return Rule.COST, f"costs {usd:.2f} USD, the limit is {limits.usd:.2f} USD"

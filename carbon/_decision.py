@@ -10,6 +10,8 @@ from pydantic import BaseModel, ConfigDict
 from carbon._outlook import Provenance
 
 _KILO = 1000.0
+_REVISED_PERCENT = 1
+"""Published intensities are revised by some per cent: less is not told as a saving."""
 
 
 class _Frozen(BaseModel):
@@ -198,7 +200,7 @@ class Decision(_Frozen):
 
 def _change(saving_percent: float) -> str:
     percent = round(saving_percent)
-    if not percent:
+    if abs(percent) <= _REVISED_PERCENT:
         return ""
     return f"{percent} % less emissions, " if percent > 0 else f"{-percent} % more emissions, "
 

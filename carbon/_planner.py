@@ -168,7 +168,8 @@ class _Planning:
         option = sets[index].chain.option(moment(start), self.request.deadline)
         alternatives = tuple(self._alternatives(sets, index, by_cost=by_cost))
         rule = self._rule(sets, option, least, by_cost=by_cost)
-        return self._decision(option, rule, self._reason(rule, option), alternatives)
+        reason = self._gave_way(option) or self._reason(rule, option)
+        return self._decision(option, rule, reason, alternatives)
 
     def _alternatives(
         self, sets: list[Candidates], chosen: int, *, by_cost: bool
@@ -199,6 +200,16 @@ class _Planning:
                 return rule
         last = option.latest_safe_start - option.start < timedelta(seconds=1)
         return Rule.DEADLINE if last and self.request.may_wait else Rule.GRID
+
+    def _gave_way(self, option: Option) -> str:
+        """Say what the choice is when no placement keeps the limits; empty when it keeps them."""
+        broken = {breach.partition(":")[0] for breach in self._breaches(option)}
+        where = f"{option.main.region}"
+        if "cost" in broken:
+            return f"No placement keeps the cost limit, so the cheapest is taken: {where}."
+        if "intensity" in broken:
+            return f"No placement keeps the intensity limit, so the cleanest is taken: {where}."
+        return ""
 
     def _reason(self, rule: Rule, option: Option) -> str:
         main = option.main
@@ -256,10 +267,11 @@ class _Planning:
     def _breaches(self, option: Option) -> Iterator[str]:
         request = self.request
         if option.start > option.latest_safe_start:
+            missed = "will be missed" if option.end > request.deadline else "may be missed"
             late = (option.start - option.latest_safe_start).total_seconds() / 60
             yield (
                 f"deadline: starts {late:.0f} min after the latest safe start, so "
-                f"{request.deadline:%a %d %b %H:%M} UTC may be missed"
+                f"{request.deadline:%a %d %b %H:%M} UTC {missed}"
             )
         ceiling = request.policy.max_g_per_kwh
         if ceiling and option.g_per_kwh is not None and option.g_per_kwh > ceiling * (1 + 1e-6):

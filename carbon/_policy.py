@@ -91,6 +91,11 @@ class CarbonPolicy(BaseModel):
         description="Regions that may be used, e.g. aws:eu-north-1; empty: all permitted ones.",
     )
 
+    @field_validator("strategy", mode="before")
+    @classmethod
+    def _either_dash(cls, value: object) -> object:
+        return value.replace("-", "_") if isinstance(value, str) else value  # as --help writes it
+
     @field_validator("finish_by")
     @classmethod
     def _readable(cls, value: str) -> str:

@@ -41,7 +41,9 @@ from carbon import (
 class Settings(BaseSettings):
     """Settings of the trigger; see the module's text for their names and meaning."""
 
-    model_config = SettingsConfigDict(env_prefix="CARBON_", extra="ignore", frozen=True)
+    model_config = SettingsConfigDict(
+        env_prefix="CARBON_", env_ignore_empty=True, extra="ignore", frozen=True
+    )
 
     home: Path = Path("~/.carbon-aware")
     fleet: Path | None = None
@@ -80,7 +82,8 @@ class Settings(BaseSettings):
         try:
             return cls()
         except ValidationError as error:
-            raise BadInput.from_validation("CARBON_*", error) from error
+            wrong = BadInput.from_validation("", error)
+            raise BadInput(f"CARBON_{wrong.field.upper()}", wrong.problem, wrong.fix) from error
 
     @property
     def store(self) -> Path:

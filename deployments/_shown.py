@@ -18,8 +18,12 @@ def best_effort(what: str) -> Iterator[None]:
     """
     try:
         yield
-    except Exception:  # noqa: BLE001  see above: any fault
-        get_logger("carbon").warning("%s could not be shown", what, exc_info=True)
+    except Exception as error:  # noqa: BLE001  see above: any fault
+        line = " ".join(str(error).split())
+        get_logger("carbon").warning(
+            "%s could not be shown (%s)", what, line or type(error).__name__
+        )
+        get_logger("carbon").debug("%s could not be shown", what, exc_info=True)
 
 
 def table_cells(rows: Sequence[Mapping[str, str]]) -> list[dict[str, str]]:

@@ -36,7 +36,9 @@ class Submission(BaseModel):
         flow_run_id: Id of the entry run.
         name: Its name in the Prefect UI.
         created: False when this key had been submitted before; then the run is the first one.
-        decision: What was decided now; for a duplicate, the first decision stands in the run.
+        state: Name of its state.
+        decision: What was decided; ``None`` for a run that was there already, which carries its own
+            (``carbon explain``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -44,7 +46,8 @@ class Submission(BaseModel):
     flow_run_id: UUID
     name: str
     created: bool
-    decision: Decision
+    state: str
+    decision: Decision | None
 
 
 async def submit(
@@ -149,7 +152,11 @@ class _Request:
                 client, verdict, self.trigger.settings, run_id=run.id, title=run.name
             )
         return Submission(
-            flow_run_id=run.id, name=run.name, created=created, decision=verdict.decision
+            flow_run_id=run.id,
+            name=run.name,
+            created=created,
+            state=(run.state.name if run.state else None) or "unknown",
+            decision=verdict.decision if created else None,
         )
 
     async def _create(

@@ -18,9 +18,9 @@ import asyncio
 import json
 import sys
 from collections.abc import Coroutine, Mapping, Sequence
+from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
-from uuid import UUID
 
 import cyclopts
 import httpx
@@ -29,9 +29,10 @@ from cyclopts import App, Parameter
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 from pydantic import ValidationError
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Table
+from rich.table import Column, Table
 
 from carbon import BadInput, CarbonAwareError, CarbonPolicy, Decision, regions
 from deployments._artifacts import option_rows, refusal_rows
@@ -47,7 +48,11 @@ from deployments._submit import submit as submit_run
 from deployments._trigger import Trigger
 from work_pools import Outcome, Registration, inspect, load_fleet, register
 
-app = App(name="carbon", help="Run AI work when and where the grid is clean, and still on time.")
+app = App(
+    name="carbon",
+    version=lambda: version("carbon-aware-flows"),
+    help="Run AI work when and where the grid is clean, and still on time.",
+)
 pools = App(name="pools", help="Work pools: compare the fleet file with Prefect, or apply it.")
 deployments = App(name="deployments", help="prefect.yaml: render it, or check it.")
 app.command(pools)
@@ -72,7 +77,8 @@ _T = TypeVar("_T")
 
 @app.command
 def plan(
-    name: str,
+    job: str,
+    /,
     policy: Policy = None,
     *,
     data_class: str | None = None,
@@ -83,18 +89,18 @@ def plan(
 
     Parameters
     ----------
-    name
+    job
         Name of the job, e.g. image-embeddings.
     data_class
         Class of this run's data, on top of the job's own; see [residency] in the fleet file.
     picture
         Also draw the decision to this PNG.
     """
-    job = find_job(name)
+    found = find_job(job)
     trigger = Trigger.from_settings()
-    chosen = job.policy_for(policy)
+    chosen = found.policy_for(policy)
     deadline = chosen.deadline(trigger.clock.now())
-    verdict = trigger.decide(job.workload, chosen, deadline, data_class=data_class)
+    verdict = trigger.decide(found.workload, chosen, deadline, data_class=data_class)
     if picture is not None:
         _write(picture, decision_picture(verdict.decision, verdict.outlook))
     _show_decision(verdict.decision, as_json=json)
@@ -102,7 +108,8 @@ def plan(
 
 @app.command
 def submit(
-    name: str,
+    job: str,
+    /,
     policy: Policy = None,
     *,
     param: Sequence[str] = (),
@@ -114,7 +121,7 @@ def submit(
 
     Parameters
     ----------
-    name
+    job
         Name of the job, e.g. image-embeddings.
     param
         A parameter of the flow as NAME=VALUE; the value may be JSON. May be given again.
@@ -123,25 +130,32 @@ def submit(
     key
         Names the logical run: the same key never makes a second one.
     """
-    job = find_job(name)
-    made = _run(submit_run(job, _parameters(param), policy=policy, data_class=data_class, key=key))
+    found = find_job(job)
+    made = _run(
+        submit_run(found, _parameters(param), policy=policy, data_class=data_class, key=key)
+    )
     if json:
         _out.print_json(made.model_dump_json())
         return
-    verb = "Created" if made.created else "Already submitted under this key: see"
-    _out.print(f"{verb} flow run [bold]{escape(made.name)}[/] ({made.flow_run_id})")
-    if made.created:
+    run = f"flow run [bold]{escape(made.name)}[/] ({made.flow_run_id})"
+    if made.decision is not None:
+        _out.print(f"Created {run}")
         _show_decision(made.decision, as_json=False)
+    else:
+        _out.print(
+            f"Already submitted under this key: {run} is {escape(made.state)}. "
+            "To run it once more, retry it in the Prefect UI or give another key."
+        )
 
 
 @app.command
-def explain(flow_run: UUID, *, json: Json = False) -> None:
+def explain(flow_run: str, *, json: Json = False) -> None:
     """Say why a run is where it is: its plan, from the run itself.
 
     Parameters
     ----------
     flow_run
-        Id of the flow run, as in the address of its page.
+        Id or name of the flow run, or the address of its page.
     """
     told = _run(explain_run(flow_run))
     if json:
@@ -151,19 +165,17 @@ def explain(flow_run: UUID, *, json: Json = False) -> None:
 
 
 @app.command
-def start(flow_run: UUID, *, json: Json = False) -> None:
+def start(flow_run: str, *, json: Json = False) -> None:
     """Start a waiting run at once, whatever its plan says.
 
     Parameters
     ----------
     flow_run
-        Id of the flow run, as in the address of its page.
+        Id or name of the flow run, or the address of its page.
     """
-    name = _run(start_run(flow_run))
-    if json:
-        _out.print_json(data={"flow_run_id": str(flow_run), "name": name})
-    else:
-        _out.print(f"{escape(name)} starts now.")
+    run = _run(start_run(flow_run))
+    told = {"flow_run_id": str(run.id), "name": run.name}
+    _tell(f"{run.name} starts now.", told, as_json=json)
 
 
 @pools.default
@@ -228,20 +240,21 @@ def show_regions(*, json: Json = False) -> None:
         rows = {name: row.model_dump(mode="json") for name, row in catalogue.items()}
         _out.print_json(data=rows)
         return
-    table = Table("Region", "Place", "Grid zone", "Jurisdiction", "PUE", "Price", "Source of PUE")
-    for name, row in sorted(catalogue.items()):
-        mark = " (modelled)" if row.pue.modelled else ""
-        source = f"{row.pue.source.title}, {row.pue.source.as_of}"
-        table.add_row(
-            name,
-            row.place,
-            row.zone,
-            row.jurisdiction,
-            f"{row.pue.value:.2f}{mark}",
-            f"{row.relative_price.value:.2f}",
-            source,
+    _out.print(
+        _table(
+            [
+                {
+                    "region": name,
+                    "place": row.place,
+                    "grid zone": row.zone,
+                    "law": row.jurisdiction,
+                    "PUE": f"{row.pue.value:.2f}{' (modelled)' if row.pue.modelled else ''}",
+                }
+                for name, row in sorted(catalogue.items())
+            ]
         )
-    _out.print(table)
+    )
+    _out.print("All figures with their sources and dates: carbon regions --json")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -333,7 +346,9 @@ def _show_decision(decision: Decision, *, as_json: bool) -> None:
 
 
 def _table(rows: list[dict[str, str]]) -> Table:
-    table = Table(*rows[0])
+    # What does not fit is folded, never cut: half an id is no id.
+    columns = (Column(name, overflow="fold") for name in rows[0])
+    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
     for row in rows:
         table.add_row(*(escape(value) for value in row.values()))
     return table
@@ -345,10 +360,14 @@ def _show_registration(
     if as_json:
         _out.print_json(report.model_dump_json())
         return
-    table = Table("Work pool", "Outcome")
-    for name, outcome in report.pools.items():
-        table.add_row(escape(name), words.get(outcome, outcome.value))
-    _out.print(table)
+    _out.print(
+        _table(
+            [
+                {"work pool": name, "outcome": words.get(outcome, outcome.value)}
+                for name, outcome in report.pools.items()
+            ]
+        )
+    )
     for line in report.drift:
         _out.print(f"[yellow]differs[/] {escape(line)}")
     for name in report.orphans:

@@ -182,7 +182,9 @@ def sandbox(
         for name, value in os.environ.items()
         if not name.startswith(("PREFECT_", "CARBON_"))
     }
+    (folder / "tmp").mkdir(exist_ok=True)
     own = {
+        "TMPDIR": str(folder / "tmp"),  # workers leave empty folders behind
         "PREFECT_HOME": str(folder),
         "PREFECT_PROFILES_PATH": str(folder / "profiles.toml"),
         "PREFECT_API_URL": api_url,

@@ -80,10 +80,12 @@ def demo(
     folder: Annotated[Path, Parameter(help="Where everything lies.")] = Path(".carbon/demo"),
 ) -> None:
     """Place four runs in time and region, and carry them out with real Prefect workers."""
-    if images is not None and not images.is_dir():
-        raise BadInput(
-            "IMAGES", f"there is no folder {str(images)!r}", "Name a folder with pictures."
-        )
+    if images is not None:
+        if not images.is_dir():
+            raise BadInput(
+                "IMAGES", f"there is no folder {str(images)!r}", "Name a folder with pictures."
+            )
+        JOB.check({"images": str(images)}, Settings(data_roots=(images,)))
     with _fresh(folder.absolute()) as home:
         _demo(home, images, keep=keep)
 
@@ -293,7 +295,7 @@ async def _watch(
         while time.monotonic() < limit and not runs.keys() <= ended.keys():
             found = [run for run in await client.read_flow_runs(limit=50) if not run.auto_scheduled]
             labels = {run.name: runs[run.id] for run in found if run.id in runs}
-            for run in sorted(found, key=lambda run: run.name):
+            for run in sorted(found, key=_changed_at):
                 entry = run.name.removesuffix("-embed")
                 label = labels.get(run.name) or f"{labels.get(entry, entry)}: embed"
                 _report(run, label, seen, trigger)
@@ -303,6 +305,10 @@ async def _watch(
             status.update(f"grid time {trigger.clock.now():%H:%M}, {left} runs to go")
             await asyncio.sleep(0.5)
     return ended
+
+
+def _changed_at(run: FlowRun) -> datetime:
+    return run.state.timestamp if run.state else datetime.max.replace(tzinfo=UTC)
 
 
 def _report(run: FlowRun, label: str, seen: dict[UUID, str], trigger: Trigger) -> None:
@@ -320,7 +326,9 @@ def _report(run: FlowRun, label: str, seen: dict[UUID, str], trigger: Trigger) -
 
 def _tell(made: Submission) -> None:
     decision = made.decision
+    assert decision is not None, "the demo's server is new, so the run is too"
     _say(f"[bold]{escape(decision.headline)}[/]")
+    _say(f"  [dim]flow run {escape(made.name)}[/]")
     _say(f"  {escape(decision.reason)}")
     _say(f"  [dim]{escape(decision.policy)}[/]")
     for note in decision.breaches:
@@ -336,10 +344,12 @@ def _judge(
         run = ended.get(run_id)
         found = run.state.name if run and run.state else "not finished"
         if found != state:
-            raise Unavailable(f"Run {run.name if run else run_id} is {found}, not {state}.")
+            why = (run.state.message if run and run.state else None) or ""
+            raise Unavailable(f"Run {run.name if run else run_id} is {found}, not {state}. {why}")
     home = load_fleet().home
     places = {run.name: run.work_pool_name for run in ended.values()}
     told = nightly.decision
+    assert told is not None
     if told.delay <= timedelta(0) or told.chosen.main.region == home:
         raise Unavailable(f"The nightly run was not moved: {told.headline}")
     ran_in = places.get(f"{nightly.name}-embed")

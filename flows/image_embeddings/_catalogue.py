@@ -210,12 +210,28 @@ def resolve_folder(images: str, roots: Sequence[Path]) -> Path:
     # Judged before existence, so that a request cannot probe what else is on the machine.
     if not any(folder.is_relative_to(root) for root in allowed):
         shown = " or ".join(map(str, roots)) or "an allowed root (none is configured)"
-        raise BadInput("images", f"{images!r} is outside the allowed folders", f"Use {shown}.")
+        raise BadInput(
+            "images",
+            f"{images!r} is outside the folders that flows may read",
+            f"Use {shown}, or add its folder to CARBON_DATA_ROOTS, here and for the workers.",
+        )
     if not folder.exists():
         raise BadInput("images", f"{images!r} does not exist", "Give a folder of product images.")
     if not folder.is_dir():
         raise BadInput("images", f"{images!r} is not a folder", "Give the folder that holds it.")
     return folder
+
+
+def require_images(folder: Path) -> None:
+    """Refuse a folder without any image file, good or bad.
+
+    Raises:
+        BadInput: There is none.
+    """
+    if next(_candidates(folder), None) is None:
+        raise BadInput(
+            "images", f"{str(folder)!r} holds no image", f"Put {', '.join(FORMATS)} files in it."
+        )
 
 
 def scan(folder: Path, known: Container[str]) -> Listing:
@@ -228,6 +244,7 @@ def scan(folder: Path, known: Container[str]) -> Listing:
     Raises:
         BadInput: There is no image file at all, good or bad.
     """
+    require_images(folder)
     scanned_at = datetime.now(UTC)
     seen: set[str] = set()
     entries: list[Entry] = []
@@ -235,10 +252,6 @@ def scan(folder: Path, known: Container[str]) -> Listing:
         entry = _judge(folder, path, fault, known, seen)
         seen.add(entry.sha256)
         entries.append(entry)
-    if not entries:
-        raise BadInput(
-            "images", f"{str(folder)!r} holds no image", f"Put {', '.join(FORMATS)} files in it."
-        )
     return Listing(str(folder), scanned_at, tuple(entries))
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from carbon import Hardware, Need, Stage, Workload
 from deployments import Job, Schedule, Settings
-from flows.image_embeddings._catalogue import resolve_folder
+from flows.image_embeddings._catalogue import require_images, resolve_folder
 
 
 def images_folder(images: str, settings: Settings) -> Path:
@@ -25,9 +25,9 @@ def check_images(parameters: Mapping[str, Any], settings: Settings) -> None:
     """Refuse a wrong images folder before a run is created or waits.
 
     Raises:
-        BadInput: See :func:`images_folder`.
+        BadInput: See :func:`images_folder`; or it holds no image.
     """
-    images_folder(str(parameters.get("images") or ""), settings)
+    require_images(images_folder(str(parameters.get("images") or ""), settings))
 
 
 JOB = Job(
@@ -63,5 +63,8 @@ JOB = Job(
     entrypoint="flows.image_embeddings.image_embeddings",
     heavy={"embed": "flows.image_embeddings.embed"},
     check=check_images,
-    schedules=(Schedule(slug="nightly", cron="0 20 * * *", timezone="Europe/Berlin"),),
+    # To be switched on once there is a folder of images.
+    schedules=(
+        Schedule(slug="nightly", cron="0 20 * * *", timezone="Europe/Berlin", active=False),
+    ),
 )

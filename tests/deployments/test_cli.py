@@ -91,7 +91,7 @@ def test_a_flag_changes_only_its_own_field() -> None:
         (("submit", "image-embeddings", "--param", "images=/no/such"), "/no/such"),
         (("submit", "image-embeddings", "--param", "data_class=personal"), "--data-class"),
         (("submit", "image-embeddings", "--key", ""), "key"),
-        (("explain", "nonsense"), "flow-run"),
+        (("explain", "nonsense"), "did not answer"),
         (("fly",), "fly"),
         (("deployments", "check", "nowhere.yaml"), "nowhere.yaml"),
     ],

@@ -141,7 +141,7 @@ def test_run_that_is_moved_to_now_goes_at_once(lab: Lab, asked: Waiting) -> None
     """A person who starts a waiting run, or reschedules it to now, gets it now."""
     held = lab.until("the run waits", lambda: run if _waits(run := lab.run(asked.moved)) else None)
     lab.until("its process has ended", lambda: not lab.processes(asked.moved), seconds=30)
-    assert asyncio.run(start_run(asked.moved)) == held.name
+    assert asyncio.run(start_run(held.name)).id == asked.moved
     lab.until("a worker carries it out", lambda: lab.processes(asked.moved), seconds=30)
     run = lab.ended(asked.moved)
     assert run.state_name == "Completed"
@@ -152,7 +152,7 @@ def test_run_that_is_moved_to_now_goes_at_once(lab: Lab, asked: Waiting) -> None
 
 def test_run_that_is_started_before_it_was_planned_goes_at_once(lab: Lab, asked: Waiting) -> None:
     """A person starts a run that no gate has seen yet: its gate does not put it off."""
-    asyncio.run(start_run(asked.unplanned))
+    asyncio.run(start_run(f"http://ui/runs/flow-run/{asked.unplanned}?tab=Logs"))
     run = lab.ended(asked.unplanned)
     assert run.state_name == "Completed"
     assert run.run_count == 1

@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
+from uuid import uuid4
 
 import pytest
 from markdown_it import MarkdownIt
@@ -13,6 +14,7 @@ from carbon import CarbonPolicy, NoSignal, SignalSource, TypicalDay
 from carbon.testing import BrokenSource, FakeClock, StaticSource
 from deployments import Settings, Trigger, Verdict
 from deployments._artifacts import explain, option_rows, refusal_rows
+from deployments._explain import Explanation
 from deployments._picture import decision_picture
 from deployments._shown import table_cells
 from tests.deployments.lab import JOB
@@ -129,3 +131,27 @@ def test_long_text_does_not_widen_the_picture(verdict: Verdict) -> None:
     width, height = _size(decision_picture(wordy, verdict.outlook))
     assert width <= usual[0] * 1.2
     assert height > usual[1]
+
+
+def _told(**changes: object) -> str:
+    given = {
+        "flow_run_id": uuid4(),
+        "name": "calm-eel",
+        "state": "Completed",
+        "ended": True,
+        "stage_of": None,
+        "message": "",
+        "plan": {"pool": "green", "start": "2026-06-01T12:34:56.789+00:00", "breaches": "none"},
+    } | changes
+    return Explanation.model_validate(given).text
+
+
+def test_an_explanation_says_what_it_speaks_of() -> None:
+    """The plan of a run that has ended, of a stage, of a run that was never planned."""
+    assert "last plan" in _told()
+    assert "Mon 2026-06-01 12:34 UTC" in _told()
+    assert "Gave way" not in _told()
+    assert "last plan" not in _told(state="Running", ended=False)
+    assert "stage of another run" in _told(stage_of=uuid4(), plan={})
+    assert "never planned" in _told(plan={})
+    assert "not planned this run yet" in _told(plan={}, ended=False)

@@ -115,7 +115,7 @@ def test_all_of_the_store_can_be_deleted(shop: Path, tmp_path: Path) -> None:
 def test_the_heavy_stage_reads_only_inside_the_roots(shop: Path, tmp_path: Path) -> None:
     """A listing of another folder does not open it."""
     listed = list_images(str(shop), str(tmp_path / "store"), roots=[shop])
-    with pytest.raises(BadInput, match="outside the allowed"):
+    with pytest.raises(BadInput, match="outside the folders"):
         embed_images(listed.listing, str(tmp_path / "store"), roots=[tmp_path / "else"])
 
 
