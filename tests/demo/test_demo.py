@@ -39,7 +39,7 @@ def test_demo_ends_by_itself_in_time_and_leaves_no_process(finished: Finished) -
 def test_demo_tells_its_stories(finished: Finished) -> None:
     """One run is placed later and elsewhere, one runs now at home, one is refused."""
     screen = finished.demo.screen
-    later = re.search(r"run at \w{3} \d\d:\d\d UTC in (\S+) \(pool (\S+)\)", screen)
+    later = re.search(r"run at \w{3} \d\d \w{3} \d\d:\d\d UTC in (\S+) \(pool (\S+)\)", screen)
     assert later, screen
     assert later[1] != "aws:eu-central-1"
     assert "run now in aws:eu-central-1" in screen
