@@ -9,14 +9,22 @@
 
 from __future__ import annotations
 
+from carbon._believed import Belief, StoredSource
 from carbon._clock import Clock, ReplayClock, SystemClock
 from carbon._decision import Decision, Option, Placement, Refusal, Reservation, Rule
 from carbon._errors import (
+    AuthError,
     BadInput,
+    BadResponse,
     CarbonAwareError,
     DeadlinePassed,
+    NoData,
     NoSignal,
+    PlanDenied,
+    ProviderError,
+    RateLimited,
     ResidencyError,
+    Transient,
     Unavailable,
     UnknownRegion,
     UnknownZone,
@@ -26,35 +34,49 @@ from carbon._look import look
 from carbon._outlook import Outlook, Provenance, SignalSource
 from carbon._planner import plan
 from carbon._policy import CarbonPolicy, Strategy
+from carbon._quality import Fault, Finding
+from carbon._refresh import refresh
 from carbon._regions import Figure, Region, Source, region, regions
 from carbon._replay import ReplaySource
 from carbon._request import Request
 from carbon._series import Accounting, IntensitySeries, Kind, PriceSeries, Signal
+from carbon._signals import Signals
+from carbon._store import Store
+from carbon._trust import Trust
 from carbon._typical import TypicalDay
 from carbon._workload import Hardware, Need, Stage, Urgency, Workload
 
 __all__ = [
     "Accounting",
+    "AuthError",
     "BadInput",
+    "BadResponse",
+    "Belief",
     "CarbonAwareError",
     "CarbonPolicy",
     "Clock",
     "DeadlinePassed",
     "Decision",
+    "Fault",
     "Figure",
+    "Finding",
     "Fleet",
     "Hardware",
     "IntensitySeries",
     "Kind",
     "Need",
+    "NoData",
     "NoSignal",
     "Option",
     "Outlook",
     "Placement",
+    "PlanDenied",
     "Pool",
     "PoolType",
     "PriceSeries",
     "Provenance",
+    "ProviderError",
+    "RateLimited",
     "Refusal",
     "Region",
     "ReplayClock",
@@ -65,10 +87,15 @@ __all__ = [
     "Rule",
     "Signal",
     "SignalSource",
+    "Signals",
     "Source",
     "Stage",
+    "Store",
+    "StoredSource",
     "Strategy",
     "SystemClock",
+    "Transient",
+    "Trust",
     "TypicalDay",
     "Unavailable",
     "UnknownRegion",
@@ -77,6 +104,7 @@ __all__ = [
     "Workload",
     "look",
     "plan",
+    "refresh",
     "region",
     "regions",
 ]

@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 
 from carbon._errors import BadInput, ResidencyError, suggest
 from carbon._regions import Region, region, regions
+from carbon._signals import Signals
 from carbon._workload import Hardware, Stage, Workload
 
 ANYWHERE = "*"
@@ -89,6 +90,7 @@ class Fleet(BaseModel):
         residency: Data class to the jurisdictions where it may be; ``["*"]`` means anywhere.
         pools: The work pools.
         usd_per: Exchange rates, e.g. ``EUR = 1.08``; needed only for pools with billed energy.
+        signals: Which signal providers are asked for which zone.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -97,6 +99,7 @@ class Fleet(BaseModel):
     residency: Annotated[dict[DataClass, tuple[str, ...]], Field(min_length=1)]
     pools: Annotated[tuple[Pool, ...], Field(min_length=1)]
     usd_per: dict[Currency, Annotated[float, Field(gt=0)]] = {}
+    signals: Signals = Signals()
 
     @field_validator("home")
     @classmethod

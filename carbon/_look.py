@@ -8,6 +8,7 @@ a missing signal is never an error, since a run must start in time without one.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from carbon._errors import CarbonAwareError, NoSignal, UnknownZone
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
 _Any = TypeVar("_Any", IntensitySeries, PriceSeries)
 _LONGEST_REASON = 200
+_MOMENT = timedelta(seconds=1)
 
 
 def look(
@@ -71,6 +73,7 @@ def look(
         if home.kind is Kind.MODELLED:
             asked.notes.append(f"all intensities are modelled, not a forecast: {home.source}")
 
+    asked.notes += [note for series in intensity.values() for note in series.notes]
     asked.notes += _short(intensity, end)
     wanted = [zone for zone in (home_zone, *others) if priced is None or zone in priced]
     prices = {zone: asked.price(zone) for zone in wanted}
@@ -146,7 +149,7 @@ def _checked(series: _Any, zone: str, start: datetime) -> _Any:
     # Providers were seen to send another country's numbers without an error.
     if series.zone != zone:
         raise CarbonAwareError(f"sent zone {series.zone!r} when asked for {zone!r}")
-    if not series.start <= start < series.end:
+    if not series.covers(start, min(start + _MOMENT, series.end)):
         raise NoSignal(
             f"only from {series.start:%Y-%m-%d %H:%M} to {series.end:%Y-%m-%d %H:%M} UTC"
         )

@@ -52,6 +52,8 @@ class Provenance(BaseModel):
         signal: Average or marginal.
         accounting: Lifecycle or direct.
         issued_at: When the source issued them, if it tells.
+        fetched_at: When they were last heard from it, if they had to be fetched.
+        trust: Part of the possible saving that it has earned in this zone, 0 to 1, if known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -62,6 +64,8 @@ class Provenance(BaseModel):
     signal: Signal
     accounting: Accounting
     issued_at: datetime | None = None
+    fetched_at: datetime | None = None
+    trust: float | None = None
 
 
 @dataclass(frozen=True)
@@ -94,6 +98,8 @@ class Outlook:
                 signal=series.signal,
                 accounting=series.accounting,
                 issued_at=series.issued_at,
+                fetched_at=series.fetched_at,
+                trust=series.trust,
             )
             for zone, series in sorted(self.intensity.items())
         )

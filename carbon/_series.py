@@ -1,15 +1,17 @@
 """Time series of the grid: carbon intensity and electricity price, with their meaning attached.
 
-A series is piecewise constant over half-open intervals ``[start_i, start_{i+1})`` in UTC. It has
-no gaps: a source that has a gap hands over two series or none.
+A series is piecewise constant over half-open intervals ``[start_i, start_{i+1})`` in UTC. The value
+of an interval may be unknown: nothing is ever filled in, and a window that touches such an interval
+has no mean.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+import math
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self, TypeVar
 
 import numpy as np
 
@@ -22,6 +24,11 @@ if TYPE_CHECKING:
 
 MAX_PLAUSIBLE_G_PER_KWH = 2_000.0
 """No grid emits more: lignite alone is about 1,100 gCO2e/kWh (IPCC AR5 WG3 Annex III)."""
+
+_INSTANT = 1e-6
+"""Seconds below which two moments are one."""
+
+_S = TypeVar("_S", bound="_Series")
 
 
 class Kind(StrEnum):
@@ -49,6 +56,8 @@ class Accounting(StrEnum):
 
 def require_utc(name: str, moment: datetime) -> datetime:
     """Return an aware moment in UTC, or refuse a naive one."""
+    if moment.tzinfo is UTC and type(moment) is datetime:
+        return moment
     if moment.tzinfo is None:
         raise BadInput(name, f"{moment.isoformat()} has no time zone", "Add one, e.g. '+00:00'.")
     utc = moment.astimezone(UTC)
@@ -72,19 +81,27 @@ class _Series:
         zone: Grid zone, e.g. ``"SE-SE3"``.
         starts: Starts of the intervals, ascending, aware.
         end: End of the last interval, aware.
-        values: One value per interval.
+        values: One value per interval; ``None`` where it is not known.
         source: Who says so, as a person would cite it.
         issued_at: When the source issued these numbers; ``None`` if it does not tell.
+        fetched_at: When they were fetched; ``None`` where nothing had to be fetched.
+        trust: Part of the possible saving that the source has earned in this zone, 0 to 1; ``None``
+            where nothing is known of it.
+        notes: What must be said with these numbers, in plain words.
     """
 
     zone: str
     starts: Sequence[datetime]
     end: datetime
-    values: Sequence[float]
+    values: Sequence[float | None]
     source: str
     issued_at: datetime | None = field(default=None, kw_only=True)
+    fetched_at: datetime | None = field(default=None, kw_only=True)
+    trust: float | None = field(default=None, kw_only=True)
+    notes: tuple[str, ...] = field(default=(), kw_only=True)
     _edges: NDArray[np.float64] = field(init=False, repr=False)
     _area: NDArray[np.float64] = field(init=False, repr=False)
+    _unknown: NDArray[np.float64] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         where = f"{type(self).__name__}({self.zone})"
@@ -97,16 +114,19 @@ class _Series:
         edges = np.array([moment.timestamp() for moment in (*starts, end)], dtype=np.float64)
         if not np.all(np.diff(edges) > 0):
             raise BadInput(where, "times do not ascend", "Sort the rows and drop duplicate times.")
-        values = np.asarray(self.values, dtype=np.float64)
-        if not np.all(np.isfinite(values)):
-            raise BadInput(where, "holds a value that is not a number", "Remove or fill that row.")
-        area = np.concatenate(([0.0], np.cumsum(values * np.diff(edges))))
+        held = tuple(None if value is None else float(value) for value in self.values)
+        if not all(value is None or math.isfinite(value) for value in held):
+            raise BadInput(where, "holds a value that is not a number", "Remove that row.")
+        seconds = np.diff(edges)
+        gaps = np.array([value is None for value in held])
+        known = np.array([value or 0.0 for value in held], dtype=np.float64)
         for name, value in (
             ("starts", starts),
             ("end", end),
-            ("values", tuple(float(value) for value in values)),
+            ("values", held),
             ("_edges", edges),
-            ("_area", area),
+            ("_area", np.concatenate(([0.0], np.cumsum(known * seconds)))),
+            ("_unknown", np.concatenate(([0.0], np.cumsum(gaps * seconds)))),
         ):
             object.__setattr__(self, name, value)
 
@@ -120,9 +140,17 @@ class _Series:
         """All interval edges as POSIX seconds, shape ``(n + 1,)``."""
         return self._edges
 
+    @property
+    def known(self) -> tuple[float, ...]:
+        """The values that are known."""
+        return tuple(value for value in self.values if value is not None)
+
     def covers(self, start: datetime, end: datetime) -> bool:
-        """Tell whether the window lies wholly inside the series."""
-        return self.start <= start and end <= self.end
+        """Tell whether the whole of a window is known."""
+        if not (self.start <= start < end <= self.end):
+            return False
+        begin, stop = np.interp([start.timestamp(), end.timestamp()], self._edges, self._unknown)
+        return bool(stop - begin < _INSTANT)
 
     def mean(self, start: datetime, end: datetime) -> float:
         """Return the time-weighted mean over a window.
@@ -130,10 +158,11 @@ class _Series:
         Raises:
             NoSignal: The window is not wholly covered.
         """
-        if not self.covers(start, end) or end <= start:
+        if not self.covers(start, end):
+            gaps = ", with gaps," if self._unknown[-1] else ""
             raise NoSignal(
                 f"{self.source} has zone {self.zone} from {self.start:%Y-%m-%d %H:%M} to "
-                f"{self.end:%Y-%m-%d %H:%M} UTC, not {start:%Y-%m-%d %H:%M} to "
+                f"{self.end:%Y-%m-%d %H:%M} UTC{gaps or ','} not {start:%Y-%m-%d %H:%M} to "
                 f"{end:%Y-%m-%d %H:%M}. Use a source with a longer horizon or an earlier deadline."
             )
         seconds = np.array([start.timestamp()])
@@ -147,12 +176,62 @@ class _Series:
             seconds: Window length, above zero.
 
         Returns:
-            Means, shape ``(n,)``; ``nan`` where a window is not wholly covered.
+            Means, shape ``(n,)``; ``nan`` where a window is not wholly known.
         """
         ends = starts + seconds
-        area = np.interp(ends, self._edges, self._area) - np.interp(starts, self._edges, self._area)
-        inside = (starts >= self._edges[0]) & (ends <= self._edges[-1] + 1e-6)
-        return np.where(inside, area / seconds, np.nan)
+        area, unknown = (
+            np.interp(ends, self._edges, held) - np.interp(starts, self._edges, held)
+            for held in (self._area, self._unknown)
+        )
+        inside = (starts >= self._edges[0]) & (ends <= self._edges[-1] + _INSTANT)
+        return np.where(inside & (unknown < _INSTANT), area / seconds, np.nan)
+
+    def within(self, start: datetime, end: datetime) -> Self:
+        """Return the part inside a window, cut at its edges.
+
+        Raises:
+            NoSignal: The window does not touch the series.
+        """
+        first = max(start, self.start)
+        last = min(end, self.end)
+        if first >= last:
+            raise NoSignal(f"{self.source} has nothing for {self.zone} in this window")
+        ends = (*self.starts[1:], self.end)
+        index = [
+            place
+            for place, (begin, stop) in enumerate(zip(self.starts, ends, strict=True))
+            if begin < last and stop > first
+        ]
+        return replace(
+            self,
+            starts=[max(self.starts[place], first) for place in index],
+            end=last,
+            values=[self.values[place] for place in index],
+        )
+
+    def regridded(self, step: timedelta) -> Self:
+        """Return the time-weighted means over the steps of the clock that lie inside.
+
+        Args:
+            step: Length of a step; steps begin at multiples of it since the POSIX epoch.
+
+        Raises:
+            NoSignal: No whole step lies inside.
+        """
+        seconds = step.total_seconds()
+        first = math.ceil(self._edges[0] / seconds - _INSTANT)
+        stop = math.floor(self._edges[-1] / seconds + _INSTANT)
+        if stop <= first:
+            raise NoSignal(f"{self.source} has no whole {step} of {self.zone}")
+        grid = np.arange(first, stop, dtype=np.float64) * seconds
+        means = self.means(grid, seconds)
+        epoch = datetime(1970, 1, 1, tzinfo=UTC)
+        return replace(
+            self,
+            starts=[epoch + step * place for place in range(first, stop)],
+            end=epoch + step * stop,
+            values=[None if math.isnan(mean) else float(mean) for mean in means],
+        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,12 +246,11 @@ class IntensitySeries(_Series):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        worst = max(self.values)
-        if min(self.values) < 0 or worst > MAX_PLAUSIBLE_G_PER_KWH:
+        least, worst = min(self.known, default=0.0), max(self.known, default=0.0)
+        if least < 0 or worst > MAX_PLAUSIBLE_G_PER_KWH:
             raise BadInput(
                 f"IntensitySeries({self.zone})",
-                f"values from {min(self.values):g} to {worst:g} are no carbon intensity in "
-                f"{self.unit}",
+                f"values from {least:g} to {worst:g} are no carbon intensity in {self.unit}",
                 f"Give values from 0 to {MAX_PLAUSIBLE_G_PER_KWH:g} {self.unit}.",
             )
 
@@ -193,6 +271,27 @@ class PriceSeries(_Series):
     def unit(self) -> str:
         """Return the unit, e.g. ``EUR/MWh``."""
         return f"{self.currency}/MWh"
+
+
+def joined(pieces: Sequence[_S]) -> _S:
+    """Return one series out of several of a zone, unknown between them.
+
+    Args:
+        pieces: In order of preference: where two overlap, the first one holds. Meaning and origin
+            of the result are those of the first.
+    """
+    edges = sorted({edge for piece in pieces for edge in (*piece.starts, piece.end)})
+    ordered = [(piece, dict(zip(piece.starts, piece.values, strict=True))) for piece in pieces]
+    current: list[float | None] = [None] * len(pieces)
+    values: list[float | None] = []
+    for edge in edges[:-1]:
+        for place, (piece, held) in enumerate(ordered):
+            if edge in held:
+                current[place] = held[edge]
+            elif edge == piece.end:
+                current[place] = None
+        values.append(next((value for value in current if value is not None), None))
+    return replace(pieces[0], starts=edges[:-1], end=edges[-1], values=values)
 
 
 def regular(start: datetime, step: timedelta, count: int) -> tuple[tuple[datetime, ...], datetime]:

@@ -71,6 +71,7 @@ async def dispatch(
     entry_id = context.flow_run.id
     policy = job.policy_for(policy)
     order = _Order(job, stage, dict(parameters), policy, data_class, trigger, entry_id)
+    await trigger.refresh()
     async with get_client() as client:
         child = await order.place(client)
         get_run_logger().info(

@@ -77,6 +77,7 @@ async def gate(
     await guard(job.workload, data_class=data_class, fleet=trigger.fleet)
     log = get_run_logger()
     run = _this_run()
+    await trigger.refresh()  # before the lock: others must not wait for our providers
     async with get_client() as client:
         async with planning(log):
             # Read again: the engine's copy may be older than what a person has changed since.

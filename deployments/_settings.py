@@ -1,5 +1,8 @@
 """Settings of the trigger, all from ``CARBON_*`` environment variables; none is needed to begin.
 
+Keys of signal providers may stand in Prefect ``Secret`` blocks instead, named like the variable:
+``carbon-entsoe-token`` for ``CARBON_ENTSOE_TOKEN``.
+
 ``CARBON_HOME``         folder for the store and the decision pictures (default ``~/.carbon-aware``)
 ``CARBON_FLEET``        your own fleet file (default: the shipped ``work_pools/fleet.toml``)
 ``CARBON_REPLAY``       CSV or Parquet with intensities to replay as the outlook; they are what
@@ -10,6 +13,9 @@
 ``CARBON_DATA_ROOTS``   folders that flows may read, separated by ``:`` (default: ``CARBON_HOME``)
 ``CARBON_CLOCK``        replayed time, ``GRID_START,WALL_START,SPEED``, or ``@FILE`` that holds this
                         (default: real time)
+``CARBON_OFFLINE``      ask no signal provider; believe what is in store
+``CARBON_ELECTRICITY_MAPS_TOKEN``, ``CARBON_WATTTIME_USERNAME``, ``CARBON_WATTTIME_PASSWORD``,
+``CARBON_ENTSOE_TOKEN``  keys of signal providers; one without its key is not asked
 """
 
 from __future__ import annotations
@@ -20,7 +26,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Annotated, Never
 
-from pydantic import ValidationError, field_validator
+from pydantic import SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from carbon import (
@@ -32,6 +38,7 @@ from carbon import (
     ReplayClock,
     ReplaySource,
     Signal,
+    Signals,
     SignalSource,
     SystemClock,
     TypicalDay,
@@ -54,6 +61,11 @@ class Settings(BaseSettings):
     replay_prices: Path | None = None
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     clock: str = ""
+    offline: bool = False
+    electricity_maps_token: SecretStr | None = None
+    watttime_username: str | None = None
+    watttime_password: SecretStr | None = None
+    entsoe_token: SecretStr | None = None
 
     @field_validator("data_roots", mode="before")
     @classmethod
@@ -96,6 +108,16 @@ class Settings(BaseSettings):
         return self.home / "decisions"
 
     @property
+    def outlook(self) -> Path:
+        """File of the outlook store."""
+        return self.home / "outlook.sqlite"
+
+    @property
+    def live(self) -> bool:
+        """Whether the grid is the real one, of now: no file is replayed, and no time."""
+        return self.replay is None and not self.clock
+
+    @property
     def roots(self) -> tuple[Path, ...]:
         """Folders that flows may read."""
         return (self.home, *self.data_roots)
@@ -121,10 +143,16 @@ class Settings(BaseSettings):
                 "Write e.g. '2022-06-01T00:00+00:00,2026-01-01T12:00+00:00,600', or unset it.",
             ) from error
 
-    def make_sources(self, *, strict: bool = True) -> tuple[SignalSource, ...]:
-        """Return the signal sources in order of preference; the modelled typical day is last.
+    def make_sources(
+        self, signals: Signals | None = None, *, strict: bool = True
+    ) -> tuple[SignalSource, ...]:
+        """Return the sources beside the signal providers, in order of preference.
+
+        Replayed time has the modelled typical day, after a replayed file; the real one has it only
+        where the fleet file's ``signals.order`` names it.
 
         Args:
+            signals: The fleet's table of signals.
             strict: Refuse a file to replay that is missing or wrong. Otherwise it counts as a
                 source without numbers, and the decision says so.
 
@@ -138,7 +166,8 @@ class Settings(BaseSettings):
                     "is set without CARBON_REPLAY, so nothing would be replayed",
                     "Set CARBON_REPLAY to the intensities of the same time, or unset it.",
                 )
-            return (TypicalDay(),)
+            modelled = signals is not None and signals.modelled
+            return (TypicalDay(),) if modelled or not self.live else ()
         try:
             return (self._replay(self.replay), TypicalDay())
         except BadInput as error:

@@ -95,6 +95,7 @@ async def submit(
     # All that can be refused here is refused before the API is asked for anything.
     require_parameters(job, request.given(), trigger.settings)
     request.decide(())
+    await trigger.refresh()
     try:
         async with get_client() as client:
             return await request.create(client, await request.deployment(client))

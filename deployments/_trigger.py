@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -20,6 +20,8 @@ from carbon import (
     look,
     plan,
 )
+from carbon.providers import Feed
+from deployments._keys import load_keys
 from deployments._settings import Settings
 from work_pools import load_fleet
 
@@ -38,7 +40,7 @@ class Trigger:
 
     Attributes:
         fleet: Where runs may go.
-        sources: Signal sources in order of preference.
+        sources: Signal sources in order of preference, after the providers.
         clock: Grid time.
         settings: Folders and files.
     """
@@ -47,6 +49,7 @@ class Trigger:
     sources: tuple[SignalSource, ...]
     clock: Clock
     settings: Settings
+    _feed: list[Feed] = field(default_factory=list, init=False, repr=False, compare=False)
 
     @classmethod
     def from_settings(cls, settings: Settings | None = None) -> Trigger:
@@ -55,8 +58,7 @@ class Trigger:
         Raises:
             BadInput: A setting, the fleet file or a replayed file is wrong.
         """
-        settings = settings or Settings.load()
-        return cls._build(settings, settings.make_sources())
+        return cls._build(settings or Settings.load(), strict=True)
 
     @classmethod
     def for_run(cls) -> Trigger:
@@ -65,17 +67,51 @@ class Trigger:
         Raises:
             BadInput: A setting or the fleet file is wrong.
         """
-        settings = Settings.load()
-        return cls._build(settings, settings.make_sources(strict=False))
+        return cls._build(Settings.load(), strict=False)
 
     @classmethod
-    def _build(cls, settings: Settings, sources: tuple[SignalSource, ...]) -> Trigger:
-        return cls(load_fleet(settings.fleet), sources, settings.make_clock(), settings)
+    def _build(cls, settings: Settings, *, strict: bool) -> Trigger:
+        fleet = load_fleet(settings.fleet)
+        sources = settings.make_sources(fleet.signals, strict=strict)
+        return cls(fleet, sources, settings.make_clock(), settings)
 
     @cached_property
     def zones(self) -> tuple[str, ...]:
         """All grid zones of the fleet."""
         return tuple(sorted({pool.place.zone for pool in self.fleet.pools}))
+
+    @property
+    def priced(self) -> set[str]:
+        """Grid zones whose electricity price matters."""
+        return {pool.place.zone for pool in self.fleet.pools if pool.billed_energy}
+
+    async def refresh(self, *, history: timedelta | None = None) -> Feed | None:
+        """Ask the signal providers for what is due, before :meth:`decide` reads what they sent.
+
+        Never raises, and ends after seconds whatever they do. Replayed grids have none.
+
+        Args:
+            history: Ask for actual values this far back, to learn from them at once.
+
+        Returns:
+            The feed, for who wants to know more than the decision says.
+        """
+        if not self.settings.live:
+            return None
+        if not self._feed:
+            keys = await load_keys(self.settings)
+            self._feed.append(Feed(self.fleet.signals, keys, self.settings.outlook))
+        feed = self._feed[0]
+        if not self.settings.offline:
+            now = self.clock.now()
+            await feed.refresh(
+                self.zones,
+                now=now,
+                until=now + timedelta(days=3),
+                priced=self.priced,
+                history=history,
+            )
+        return feed
 
     def decide(
         self,
@@ -99,8 +135,7 @@ class Trigger:
         now = self.clock.now()
         end = max(deadline, now) + timedelta(hours=1)
         home = self.fleet.home_cpu.place.zone
-        priced = {pool.place.zone for pool in self.fleet.pools if pool.billed_energy}
-        outlook = look(self.sources, self.zones, home, now, end, priced=priced)
+        outlook = look(self._sources(now), self.zones, home, now, end, priced=self.priced)
         request = Request(
             workload=workload,
             policy=policy,
@@ -117,3 +152,9 @@ class Trigger:
         )
         decision = plan(request).model_copy(update={"clock": self.clock.describe()})
         return Verdict(decision, outlook)
+
+    def _sources(self, now: datetime) -> tuple[SignalSource, ...]:
+        """Return the sources to look at: what the providers sent, then the others."""
+        return tuple(source for feed in self._feed for source in feed.sources(self.zones, now)) + (
+            self.sources
+        )

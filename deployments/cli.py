@@ -85,7 +85,7 @@ def plan(
     picture: Path | None = None,
     json: Json = False,
 ) -> None:
-    """Say where and when a job would run now, and why. Creates nothing and needs no server.
+    """Say where and when a job would run now, and why. Creates nothing, needs no Prefect server.
 
     Parameters
     ----------
@@ -98,6 +98,7 @@ def plan(
     """
     found = find_job(job)
     trigger = Trigger.from_settings()
+    asyncio.run(trigger.refresh())
     chosen = found.policy_for(policy)
     deadline = chosen.deadline(trigger.clock.now())
     verdict = trigger.decide(found.workload, chosen, deadline, data_class=data_class)

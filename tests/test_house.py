@@ -203,7 +203,7 @@ def test_no_file_names_a_machine_or_a_registry() -> None:
     # Built from pieces: this file is searched too.
     folders = "|".join(["ro" + "ot", "wo" + "rk", "home/[a-z]", "Users/[A-Za-z]"])
     hosts = "|".join([r"pypi\." + "org", r"python" + r"hosted\.org", r"npmjs\." + "org"])
-    forbidden = re.compile(rf"(?<![\w./}}-])/(?:{folders})\b|{hosts}".encode())
+    forbidden = re.compile(rf"(?<![\w./}}<-])/(?:{folders})\b|{hosts}".encode())
     found = [
         f"{relative(path)}: {hit[0].decode()}"
         for path in tracked_files()

@@ -1,0 +1,312 @@
+"""What is believed of a zone: the stored forecasts after quality gate, correction and trust.
+
+Step by step, and each step is said in the notes of the series:
+
+1. The provider's newest forecast, if it passes the quality gate; where it is not known, what the
+   provider said a little earlier.
+2. Less its usual error by hour of the day, once that is proven.
+3. Beyond its horizon, and where there is none: a statistical forecast from the zone's own
+   actual values, if that has beaten starting at once in this zone.
+4. A forecast that has *not* beaten starting at once in this zone tells places apart, not hours: its
+   mean stands for all of its hours.
+5. Nothing. Then the next provider of the zone is looked at; after the last one, the run starts at
+   once, at home.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from carbon._errors import NoSignal
+from carbon._learn import statistical
+from carbon._quality import Fault, Finding, inspect
+from carbon._series import joined
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from carbon._quality import Inspected
+    from carbon._rows import Issue
+    from carbon._series import IntensitySeries, PriceSeries
+    from carbon._store import Store
+    from carbon._trust import Trust
+
+_EARLIER: Final = timedelta(hours=6)
+"""What a provider said this much earlier stands in where its newest forecast says nothing."""
+
+_LOOKED_AT: Final = 3
+_LATEST: Final = timedelta(hours=48)
+_FIRST_STEP: Final = timedelta(hours=1)
+_MOMENT: Final = timedelta(seconds=1)
+
+
+@dataclass(frozen=True)
+class Belief:
+    """What is believed of one zone's intensity.
+
+    Attributes:
+        series: The intensity; ``None`` where nothing is believed.
+        trust: What the forecasts that it is made of have been worth here, if that is known.
+        findings: What the quality gate found in forecasts that were looked at.
+        reasons: Why there is nothing, or why a better source was passed over.
+        issued_at: When the numbers were issued, or else fetched.
+    """
+
+    series: IntensitySeries | None
+    trust: Trust | None = None
+    findings: tuple[Finding, ...] = ()
+    reasons: tuple[str, ...] = ()
+    issued_at: datetime | None = None
+
+    def interval(self, start: datetime, end: datetime) -> tuple[float, float, float] | None:
+        """Return the 5 %, 50 % and 95 % quantile of the mean over a window.
+
+        Returns:
+            ``None`` where too little is known to say.
+        """
+        if self.series is None or self.trust is None or not self.trust.proven:
+            return None
+        if not self.series.covers(start, end) or self.issued_at is None:
+            return None
+        return self.trust.interval(self.series, self.issued_at, start, end)
+
+
+class StoredSource:
+    """A signal source that believes what the providers sent, as far as they have earned it.
+
+    It reads the store and asks nobody; :func:`carbon.refresh` fills the store.
+
+    Args:
+        store: The outlook store.
+        providers: Zone to the name of its provider.
+        now: The present moment; nothing that was fetched later is looked at.
+        name: Name for people.
+    """
+
+    def __init__(
+        self,
+        store: Store,
+        providers: Mapping[str, str],
+        now: datetime,
+        *,
+        name: str = "signal providers",
+    ) -> None:
+        self._store, self._providers, self._now, self._name = store, providers, now, name
+        self._known: dict[tuple[str, datetime], Belief] = {}
+        self._heard: dict[str, list[Issue]] = {}
+
+    @property
+    def name(self) -> str:
+        """Name for people."""
+        return self._name
+
+    def intensity(self, zone: str, start: datetime, end: datetime) -> IntensitySeries:
+        """Return what is believed of a zone from the start of a window on.
+
+        Raises:
+            NoSignal: Nothing is believed; the reasons are in the message.
+            Unavailable: The store cannot be used.
+        """
+        belief = self.belief(zone, start, end)
+        if belief.series is None:
+            raise NoSignal(f"{'; '.join(belief.reasons)}.")
+        return belief.series
+
+    def price(self, zone: str, start: datetime, end: datetime) -> PriceSeries:
+        """Return the newest price that a provider has sent, for as long as it reaches.
+
+        Raises:
+            NoSignal: There is none at the start of the window.
+            Unavailable: The store cannot be used.
+        """
+        del end
+        provider = self._providers.get(zone)
+        series = self._store.price(provider, zone, self._now) if provider else None
+        if series is None or not series.covers(start, start + _MOMENT):
+            raise NoSignal(f"{provider or self.name} has no price of zone {zone}.")
+        return series
+
+    def belief(self, zone: str, start: datetime, end: datetime) -> Belief:
+        """Return what is believed of a zone and why.
+
+        Raises:
+            Unavailable: The store cannot be used.
+        """
+        key = (zone, start)
+        if key not in self._known:
+            self._known[key] = self._believe(zone, start, end)
+        return self._known[key]
+
+    def _believe(self, zone: str, start: datetime, end: datetime) -> Belief:
+        provider = self._providers.get(zone)
+        if provider is None:
+            return Belief(None, reasons=(f"{self.name} has no provider for zone {zone}",))
+        others = tuple(other for other, name in self._providers.items() if name == provider)
+        made = _Making(self._store, provider, others, self._heard, zone, self._now, start, end)
+        belief = made.belief()
+        return replace(belief, findings=tuple(made.findings), reasons=tuple(made.reasons))
+
+
+@dataclass
+class _Making:
+    """The belief of one zone in the making."""
+
+    store: Store
+    provider: str
+    others: Sequence[str]
+    heard: dict[str, list[Issue]]
+    zone: str
+    now: datetime
+    start: datetime
+    end: datetime
+    findings: list[Finding] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+
+    def belief(self) -> Belief:
+        own = self.store.trust(self.provider, self.zone)
+        series = self._sent()
+        if series is not None and (own is None or not own.proven or own.earned):
+            return self._extended(_corrected(series, own))
+        if (earned := self._statistical()) is not None:
+            return earned
+        return _level_only(series, own) if series is not None and own is not None else Belief(None)
+
+    def _sent(self) -> IntensitySeries | None:
+        """Return what the provider sent and what passes the quality gate."""
+        issues = self._issues(self.zone)
+        if not issues:
+            failure = self.store.failure(self.provider, self.zone, "intensity")
+            unheard = f"{self.provider} has sent no forecast for {self.zone} yet"
+            self.reasons.append(failure.text.rstrip(".") if failure else unheard)
+            return None
+        looked = self._inspected(issues[0])
+        self.findings += looked.findings
+        if looked.series is None:
+            told = "; ".join(one.text for one in looked.findings if one.rejects)
+            self.reasons.append(f"{self.provider} is not believed for {self.zone}: {told}")
+            return None
+        since = self.now - _EARLIER
+        earlier = [
+            found
+            for issue in issues[1:]
+            if issue.confirmed_at >= since
+            and (found := self._inspected(issue).series)
+            and found.family == looked.series.family
+        ]
+        series = joined([looked.series, *earlier]) if earlier else looked.series
+        if (present := self._from_start(series)) is None:
+            self.reasons.append(f"{self.provider} says nothing about now for {self.zone}")
+        return present and replace(present, notes=tuple(_notes(looked.findings)))
+
+    def _inspected(self, issue: Issue) -> Inspected:
+        others = (
+            found[0].series
+            for zone in self.others
+            if zone != self.zone and (found := self._issues(zone))
+        )
+        norm = self.store.norm(self.provider, self.zone)
+        return inspect(issue.series, now=self.now, asked=self.end, norm=norm, others=others)
+
+    def _issues(self, zone: str) -> list[Issue]:
+        if zone not in self.heard:
+            since = self.now - _LATEST
+            found = self.store.issues(self.provider, zone, since, self.now, most=_LOOKED_AT)
+            self.heard[zone] = found
+        return self.heard[zone]
+
+    def _from_start(self, series: IntensitySeries) -> IntensitySeries | None:
+        """Return a series from the start of the window on; ``None`` if it says nothing then."""
+        if series.end <= self.start:
+            return None
+        if series.start <= self.start:
+            series = series.within(self.start, series.end)
+        first = next(
+            (
+                begin
+                for begin, value in zip(series.starts, series.values, strict=True)
+                if value is not None
+            ),
+            series.end,
+        )
+        if first <= self.start:
+            return series
+        if first - self.start > _FIRST_STEP or first >= series.end:
+            return None
+        # A forecast often begins with the next step. Its first value stands for the minutes before:
+        # the actual value would not do, for the two differ in level.
+        rest = series.within(first, series.end)
+        return replace(
+            rest, starts=[self.start, *rest.starts], values=[rest.values[0], *rest.values]
+        )
+
+    def _statistical(self) -> Belief | None:
+        """Return the statistical forecast, if it has earned its place."""
+        method = statistical(self.provider)
+        own = self.store.trust(method, self.zone)
+        issues = self.store.issues(method, self.zone, self.now - _LATEST, self.now, most=1)
+        if own is None or not issues:
+            return None
+        if not own.earned:
+            what = "has not beaten" if own.proven else "has not had the time to beat"
+            self.reasons.append(
+                f"a statistical forecast {what} starting at once in {self.zone} "
+                f"({own.saved_percent:+.1f} % over {own.days} days)"
+            )
+            return None
+        series = self._from_start(own.corrected(issues[0].series))
+        if series is None:
+            return None
+        return _belief(replace(series, notes=(f"{self.zone}: {series.source}",)), own)
+
+    def _extended(self, belief: Belief) -> Belief:
+        """Carry a belief on beyond its horizon, if what carries it on has earned its place."""
+        assert belief.series is not None
+        if belief.series.end >= self.end:
+            return belief
+        kept = list(self.reasons)
+        further = self._statistical()
+        self.reasons[:] = kept
+        if further is None or further.series is None or further.series.end <= belief.series.end:
+            return belief
+        if further.series.family != belief.series.family:
+            return belief
+        note = f"{self.zone}: from {belief.series.end:%a %d %b %H:%M} UTC on a statistical forecast"
+        rest = further.series.within(belief.series.end, further.series.end)
+        whole = joined([belief.series, rest])
+        return replace(belief, series=replace(whole, notes=(*belief.series.notes, note)))
+
+
+def _corrected(series: IntensitySeries, own: Trust | None) -> Belief:
+    """Return a forecast less its usual error, once that is proven."""
+    if own is None or not own.proven:
+        return _belief(series, own)
+    return _belief(own.corrected(series), own)
+
+
+def _level_only(series: IntensitySeries, own: Trust) -> Belief:
+    """Return a forecast whose hours are not told apart, for they have been told wrongly here."""
+    mean = float(np.mean(series.known))
+    note = (
+        f"{series.zone}: its forecast has not beaten starting at once here "
+        f"({own.saved_percent:+.1f} % over {own.days} days), so only its mean is used"
+    )
+    flat = replace(series, starts=[series.start], values=[mean], notes=(*series.notes, note))
+    return _belief(flat, own)
+
+
+def _belief(series: IntensitySeries, own: Trust | None) -> Belief:
+    """Put series and trust together."""
+    weight = own.captured if own is not None and own.proven else None
+    issued_at = series.issued_at or series.fetched_at
+    return Belief(replace(series, trust=weight), own, issued_at=issued_at)
+
+
+def _notes(findings: Sequence[Finding]) -> Iterator[str]:
+    """Yield what must be said of a forecast that is believed all the same."""
+    for finding in findings:
+        if finding.fault is not Fault.SHORT:  # the outlook says where each zone ends
+            yield f"{finding.fault.value}: {finding.text}"

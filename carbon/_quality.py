@@ -1,0 +1,363 @@
+"""The quality gate: what a provider sent is looked at before it is believed.
+
+::
+
+    checked = inspect(series, now=now, asked=end, norm=norm)
+    checked.series       # without the values that are not believed; None if nothing is left
+    checked.findings     # each with a name and a sentence
+
+Providers have been seen to send zeros for ten hours, one value for a day, single low slots that
+never happened, half the horizon, yesterday instead of tomorrow, and another country's numbers. A
+value that is not believed becomes unknown; none is ever replaced. How often each rule catches a
+fault, and how often it cries wolf, is measured by ``benchmarks/quality.py`` on real grids.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from enum import StrEnum
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+from pydantic import BaseModel, ConfigDict
+
+from carbon._series import Accounting, Signal
+from carbon._typical import zones
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Sequence
+
+    from numpy.typing import NDArray
+
+    from carbon._series import IntensitySeries
+
+    Floats = NDArray[np.float64]
+    Flags = NDArray[np.bool_]
+
+_HOUR: Final = 3600.0
+_LONGEST_GLITCH: Final = timedelta(hours=1)
+_GLITCH_PART: Final = 0.2
+_GLITCH_G: Final = 12.0
+"""A glitch goes down or up by this part of the level, and by this many g/kWh, and comes back. On 15
+real series no hour in 700 does (Sweden, at 23 g/kWh, is what the second number is for)."""
+
+_FROZEN: Final = timedelta(hours=6)
+_FROZEN_LOW: Final = timedelta(hours=18)
+_LOW_G: Final = 60.0
+"""Below this a value that was rounded to whole grams may well stand for hours: Norway, Quebec."""
+
+_STALE: Final = timedelta(hours=6)
+_DEAD: Final = timedelta(hours=36)
+_DAY: Final = timedelta(days=1)
+_COPIED_FROM: Final = timedelta(hours=6)
+_FAR_OUT: Final = 1.6
+"""A value is out of range beyond this factor of the highest, or of one over the lowest, seen."""
+
+_OTHER_LEVEL: Final = 6.0
+"""Without a history: a mean that is off by this factor from the published one is another zone's."""
+
+_NORM_DAYS: Final = 7.0
+"""Days of history below which a zone's range says nothing."""
+
+_LEAST_LEFT: Final = 0.5
+
+
+class Fault(StrEnum):
+    """What can be wrong with a series."""
+
+    ZEROS = "zeros"
+    FROZEN = "frozen"
+    GLITCH = "glitch"
+    OUT_OF_RANGE = "out-of-range"
+    COPIED_DAY = "copied-day"
+    OTHER_ZONE = "other-zone"
+    LEVEL = "level"
+    GAPS = "gaps"
+    SHORT = "short"
+    STALE = "stale"
+    TOO_LITTLE = "too-little"
+
+
+_WEIGHTS: Final = {
+    Fault.GAPS: 0.9,
+    Fault.SHORT: 1.0,  # what is there is as good as ever
+    Fault.STALE: 0.7,
+    Fault.GLITCH: 0.8,
+    Fault.COPIED_DAY: 0.8,
+}
+"""What is left of the trust in a series with this finding; a half where nothing stands here."""
+
+
+class Finding(BaseModel):
+    """Something that is wrong with a series.
+
+    Attributes:
+        fault: Its name.
+        text: The same in words, with numbers.
+        rejects: Whether the whole series is not believed for it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    fault: Fault
+    text: str
+    rejects: bool = False
+
+    @property
+    def weight(self) -> float:
+        """Return what it leaves of the trust in the series, 0 to 1."""
+        return 0.0 if self.rejects else _WEIGHTS.get(self.fault, 0.5)
+
+
+@dataclass(frozen=True)
+class Norm:
+    """What a zone's intensity has been in this signal and accounting, from stored actual values.
+
+    Attributes:
+        least: Lowest value, gCO2e/kWh.
+        most: Highest value.
+        days: Days that this is known of.
+    """
+
+    least: float
+    most: float
+    days: float
+
+
+@dataclass(frozen=True)
+class Inspected:
+    """A series after the quality gate.
+
+    Attributes:
+        series: Without the values that are not believed; ``None`` when nothing useful is left.
+        findings: What was found.
+    """
+
+    series: IntensitySeries | None
+    findings: tuple[Finding, ...]
+
+
+def inspect(
+    series: IntensitySeries,
+    *,
+    now: datetime,
+    asked: datetime,
+    norm: Norm | None = None,
+    others: Iterable[IntensitySeries] = (),
+) -> Inspected:
+    """Look at a forecast before it is believed.
+
+    Args:
+        series: What a provider sent, or what was stored of it.
+        now: The present moment.
+        asked: Until when it was asked for.
+        norm: What the zone's intensity has been, if that is known.
+        others: What the same provider sent for other zones.
+
+    Returns:
+        What is believed of it, and what was found.
+    """
+    norm = norm if norm is not None and norm.days >= _NORM_DAYS else None
+    looked = _Looked(series, norm)
+    findings = [finding for rule in _RULES if (finding := rule(looked))]
+    findings += _about_the_whole(series, now, asked, norm, others)
+    believed = looked.believed()
+    if not any(finding.rejects for finding in findings):
+        findings += _left(believed, now, min(asked, series.end))
+    rejected = any(finding.rejects for finding in findings)
+    return Inspected(None if rejected else believed, tuple(findings))
+
+
+class _Looked:
+    """A series as arrays; rules mark the values that they do not believe."""
+
+    def __init__(self, series: IntensitySeries, norm: Norm | None) -> None:
+        self.series, self.norm = series, norm
+        self.values: Floats = np.array(
+            [np.nan if value is None else value for value in series.values], dtype=np.float64
+        )
+        self.hours: Floats = np.diff(series.edges) / _HOUR
+        self.refused: Flags = np.zeros(len(self.values), dtype=np.bool_)
+
+    def refuse(self, mask: Flags, fault: Fault, words: str) -> Finding | None:
+        """Refuse values and say how many hours of them there are."""
+        if not mask.any():
+            return None
+        self.refused |= mask
+        first = self.series.starts[int(np.flatnonzero(mask)[0])]
+        hours = float(self.hours[mask].sum())
+        return Finding(fault=fault, text=f"{words} ({hours:g} h from {first:%a %H:%M} UTC)")
+
+    def believed(self) -> IntensitySeries:
+        """Return the series with the refused values unknown."""
+        if not self.refused.any():
+            return self.series
+        values = [
+            None if refused else value
+            for value, refused in zip(self.series.values, self.refused, strict=True)
+        ]
+        return replace(self.series, values=values)
+
+    def runs(self, mask: Flags) -> list[tuple[int, int]]:
+        """Return the runs of a mask as half-open index pairs."""
+        padded = np.concatenate(([False], mask, [False]))
+        edges = np.flatnonzero(padded[1:] != padded[:-1])
+        return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+
+
+def _zeros(looked: _Looked) -> Finding | None:
+    """No lifecycle intensity is zero; a direct one may be for a while, where it has been before."""
+    zero = looked.values == 0
+    if looked.series.accounting is not Accounting.LIFECYCLE:
+        usual = looked.norm is not None and looked.norm.least <= 1
+        zero &= False if usual else _long(looked, zero, timedelta(hours=3))
+    return looked.refuse(zero, Fault.ZEROS, "zero, which is no intensity of this grid")
+
+
+def _long(looked: _Looked, mask: Flags, least: timedelta) -> Flags:
+    kept = np.zeros_like(mask)
+    for first, stop in looked.runs(mask):
+        if looked.hours[first:stop].sum() * _HOUR >= least.total_seconds():
+            kept[first:stop] = True
+    return kept
+
+
+def _frozen(looked: _Looked) -> Finding | None:
+    """The same value for hours: a feed that stands still."""
+    same = np.zeros(len(looked.values), dtype=np.bool_)
+    equal = np.diff(looked.values) == 0
+    for first, stop in looked.runs(equal):
+        level = looked.values[first]
+        rounded = level < _LOW_G and float(level).is_integer()
+        limit = _FROZEN_LOW if rounded else _FROZEN
+        if level > 0 and looked.hours[first : stop + 1].sum() * _HOUR >= limit.total_seconds():
+            same[first : stop + 1] = True
+    return looked.refuse(same, Fault.FROZEN, "the same value all along")
+
+
+def _glitch(looked: _Looked) -> Finding | None:
+    """A leap of at most an hour that comes back: a minimiser would pick the phantom dip."""
+    values, marked = looked.values, np.zeros(len(looked.values), dtype=np.bool_)
+    step = float(np.median(looked.hours)) * _HOUR
+    for length in range(1, int(_LONGEST_GLITCH.total_seconds() // step) + 1):
+        before, after = values[: -length - 1], values[length + 1 :]
+        low, high = np.fmin(before, after), np.fmax(before, after)
+        leap = np.maximum(_GLITCH_PART * (low + high) / 2, _GLITCH_G)
+        for offset in range(1, length + 1):
+            inside = values[offset : offset + len(before)]
+            marked[offset : offset + len(before)] |= (inside < low - leap) | (inside > high + leap)
+    return looked.refuse(marked, Fault.GLITCH, "a leap that comes back within the hour")
+
+
+def _out_of_range(looked: _Looked) -> Finding | None:
+    """Far beyond anything that the zone has been seen at."""
+    norm = looked.norm
+    if norm is None:
+        return None
+    with np.errstate(invalid="ignore"):
+        out = (looked.values > norm.most * _FAR_OUT + _GLITCH_G) | (
+            looked.values < norm.least / _FAR_OUT - _GLITCH_G
+        )
+    words = f"outside of what the zone has been at ({norm.least:.0f} to {norm.most:.0f} g/kWh)"
+    return looked.refuse(out, Fault.OUT_OF_RANGE, words)
+
+
+def _copied_day(looked: _Looked) -> Finding | None:
+    """Tomorrow is today once more, digit by digit."""
+    series = looked.series
+    later = _shifted(series, _DAY)
+    if later is None:
+        return None
+    same = looked.values == later
+    many = float(looked.hours[same].sum()) * _HOUR >= _COPIED_FROM.total_seconds()
+    varied = len(np.unique(looked.values[same])) > same.sum() / 2
+    whole = same.sum() >= np.isfinite(later).sum()
+    copied = same if many and varied and whole else np.zeros_like(same)
+    return looked.refuse(copied, Fault.COPIED_DAY, "the day before once more, digit by digit")
+
+
+def _shifted(series: IntensitySeries, by: timedelta) -> Floats | None:
+    """Return the values a day earlier at each interval's start; ``nan`` where there are none."""
+    if series.end - series.start <= by:
+        return None
+    known = {moment + by: value for moment, value in zip(series.starts, series.values, strict=True)}
+    found = [known.get(moment) for moment in series.starts]
+    return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
+
+
+_RULES: Final[Sequence[Callable[[_Looked], Finding | None]]] = (
+    _zeros,
+    _frozen,
+    _glitch,
+    _out_of_range,
+    _copied_day,
+)
+
+
+def _about_the_whole(
+    series: IntensitySeries,
+    now: datetime,
+    asked: datetime,
+    norm: Norm | None,
+    others: Iterable[IntensitySeries],
+) -> list[Finding]:
+    found: list[Finding] = []
+    for other in others:
+        if _is_same(series, other):
+            text = f"digit by digit what the provider sent for {other.zone}"
+            found.append(Finding(fault=Fault.OTHER_ZONE, text=text, rejects=True))
+            break
+    if finding := _level(series, norm):
+        found.append(finding)
+    age = now - (series.issued_at or series.fetched_at or now)
+    if age >= _STALE:
+        text = f"{age.total_seconds() / _HOUR:.0f} h old"
+        found.append(Finding(fault=Fault.STALE, text=text, rejects=age >= _DEAD))
+    if series.end < asked - timedelta(minutes=1):
+        text = f"known until {series.end:%a %d %b %H:%M} UTC only"
+        found.append(Finding(fault=Fault.SHORT, text=text))
+    return found
+
+
+def _is_same(series: IntensitySeries, other: IntensitySeries) -> bool:
+    """Tell whether two zones have one body; a source that speaks of both says the same source."""
+    varied = len(set(series.known)) > len(series.known) / 4 and len(series.known) >= 12  # noqa: PLR2004 - half a day
+    return (
+        varied
+        and other.zone != series.zone
+        and other.source != series.source
+        and other.values == series.values
+        and other.starts == series.starts
+    )
+
+
+def _level(series: IntensitySeries, norm: Norm | None) -> Finding | None:
+    """Compare with the published mean of the zone, where nothing better is known."""
+    published = zones().get(series.zone)
+    comparable = series.signal is Signal.AVERAGE and series.accounting is Accounting.LIFECYCLE
+    if norm is not None or published is None or not comparable or not series.known:
+        return None
+    mean, usual = float(np.mean(series.known)), published.level.g_per_kwh
+    if usual / _OTHER_LEVEL - _GLITCH_G <= mean <= usual * _OTHER_LEVEL + _GLITCH_G:
+        return None
+    text = f"{mean:.0f} g/kWh on average, where the zone's published mean is {usual:.0f}"
+    return Finding(fault=Fault.LEVEL, text=text, rejects=True)
+
+
+def _left(believed: IntensitySeries, now: datetime, until: datetime) -> list[Finding]:
+    """Tell how much of the time ahead is known."""
+    start = max(now, believed.start)
+    if until <= start:
+        return [Finding(fault=Fault.TOO_LITTLE, text="it ends before now", rejects=True)]
+    ahead = believed.within(start, until)
+    hours = np.diff(ahead.edges) / _HOUR
+    known = np.array([value is not None for value in ahead.values])
+    part = float(hours[known].sum() / hours.sum())
+    if part < _LEAST_LEFT:
+        text = f"only {part:.0%} of the time ahead is believed"
+        return [Finding(fault=Fault.TOO_LITTLE, text=text, rejects=True)]
+    if part < 1:
+        missing = float(hours[~known].sum())
+        return [Finding(fault=Fault.GAPS, text=f"{missing:g} h of the time ahead are not known")]
+    return []

@@ -1,0 +1,252 @@
+"""Refreshing the outlook store: ask the providers what is due, all at once, within a time.
+
+::
+
+    await refresh(store, providers, needs, now=now, until=deadline)
+
+For each zone the providers are asked in the order of its chain until one answers; all zones are
+asked at the same time. Nothing here raises: what failed is kept with the time until which it is not
+asked again, and the outlook says so. A provider is left alone as long as its terms want.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final, Literal, Protocol
+
+from carbon._errors import (
+    AuthError,
+    BadResponse,
+    CarbonAwareError,
+    NoData,
+    PlanDenied,
+    ProviderError,
+    RateLimited,
+    Transient,
+    Unavailable,
+)
+from carbon._learn import learn, statistical
+from carbon._statistical import HISTORY
+from carbon._store import Failure, Store
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from carbon._series import IntensitySeries, PriceSeries
+
+_log = logging.getLogger("carbon")
+
+What = Literal["intensity", "price"]
+
+_REVISED: Final = timedelta(hours=26)
+"""Actual values are asked for again for this long: providers revise them for a day."""
+
+_BACKLOG: Final = timedelta(days=7)
+_SCORED: Final = timedelta(days=4)
+"""By then a forecast has been scored, and is kept no longer."""
+
+_AHEAD: Final = timedelta(hours=72)
+"""No provider forecasts further."""
+
+_LEFT_ALONE: Final[Mapping[type[ProviderError], timedelta]] = {
+    AuthError: timedelta(hours=1),
+    PlanDenied: timedelta(hours=6),
+    RateLimited: timedelta(minutes=10),
+    NoData: timedelta(minutes=10),
+    BadResponse: timedelta(minutes=5),
+    Transient: timedelta(minutes=1),
+}
+"""How long a question that failed is not asked again."""
+
+
+class Terms(Protocol):
+    """What refreshing must know of a provider's terms."""
+
+    @property
+    def fresh(self) -> timedelta:
+        """Time within which it is not asked the same question again."""
+        ...
+
+    @property
+    def keep(self) -> timedelta | None:
+        """How long its numbers may be kept."""
+        ...
+
+
+class Answering(Protocol):
+    """What refreshing must know of a provider: :class:`carbon.providers.Provider` has it all."""
+
+    @property
+    def name(self) -> str:
+        """Name in settings and reports."""
+        ...
+
+    @property
+    def terms(self) -> Terms:
+        """What its terms allow."""
+        ...
+
+    def has_intensity(self, zone: str) -> bool:
+        """Tell whether it knows the intensity of a zone."""
+        ...
+
+    def has_price(self, zone: str) -> bool:
+        """Tell whether it knows the price of a zone."""
+        ...
+
+    async def intensity(
+        self, zone: str, start: datetime, end: datetime
+    ) -> Sequence[IntensitySeries]:
+        """Return what it has of a zone's intensity."""
+        ...
+
+    async def price(self, zone: str, start: datetime, end: datetime) -> Sequence[PriceSeries]:
+        """Return what it has of a zone's price."""
+        ...
+
+
+@dataclass(frozen=True)
+class Need:
+    """What is to be known of a zone.
+
+    Attributes:
+        zone: Grid zone.
+        chain: Names of providers, in the order in which they are asked.
+        price: Whether its electricity price matters.
+    """
+
+    zone: str
+    chain: tuple[str, ...]
+    price: bool = False
+
+
+async def refresh(
+    store: Store,
+    providers: Sequence[Answering],
+    needs: Sequence[Need],
+    *,
+    now: datetime,
+    until: datetime,
+    patience: timedelta = timedelta(seconds=20),
+    history: timedelta | None = None,
+) -> None:
+    """Ask the providers for what is due, and learn from what came.
+
+    Args:
+        store: Where answers are kept.
+        providers: Whom to ask.
+        needs: For which zones.
+        now: The present moment.
+        until: How far ahead is wanted.
+        patience: Longest time; what has not come by then is left for the next time.
+        history: Ask for actual values this far back, to learn from them at once.
+    """
+    by_name = {provider.name: provider for provider in providers}
+    end = min(max(until, now + timedelta(hours=24)), now + _AHEAD)
+    rounds = []
+    for need in needs:
+        whats: tuple[What, ...] = ("intensity", "price") if need.price else ("intensity",)
+        chain = [by_name[name] for name in need.chain if name in by_name]
+        rounds += [_Question(store, need.zone, what, chain, now, end, history) for what in whats]
+    tasks = [asyncio.create_task(question.ask()) for question in rounds]
+    if tasks:
+        _, late = await asyncio.wait(tasks, timeout=patience.total_seconds())
+        for task in late:
+            task.cancel()
+        await asyncio.gather(*late, return_exceptions=True)
+        if late:
+            _log.warning("%d questions to signal providers were not answered in time", len(late))
+    _settle(store, by_name, needs, now)
+
+
+def _settle(
+    store: Store, providers: Mapping[str, Answering], needs: Sequence[Need], now: datetime
+) -> None:
+    """Learn from what came, and forget what the terms want forgotten."""
+    try:
+        for need in needs:
+            for name in need.chain:
+                if name in providers:
+                    learn(store, name, need.zone, now)
+        for name, provider in providers.items():
+            keep = provider.terms.keep or HISTORY + _BACKLOG
+            scored = now - min(keep, _SCORED)
+            store.prune(name, forecasts=scored, actual=now - keep)
+            store.prune(statistical(name), forecasts=scored, actual=now)
+    except Unavailable as error:
+        _log.warning("%s", error)
+
+
+@dataclass(frozen=True)
+class _Question:
+    """One thing to be known of one zone."""
+
+    store: Store
+    zone: str
+    what: What
+    chain: Sequence[Answering]
+    now: datetime
+    end: datetime
+    history: timedelta | None
+
+    async def ask(self) -> None:
+        """Ask the chain until somebody answers; a store that fails ends it."""
+        try:
+            for provider in self.chain:
+                if self._knows(provider) and await self._answered(provider):
+                    return
+        except Unavailable as error:
+            _log.warning("%s", error)
+
+    def _knows(self, provider: Answering) -> bool:
+        knows = provider.has_price if self.what == "price" else provider.has_intensity
+        return knows(self.zone)
+
+    async def _answered(self, provider: Answering) -> bool:
+        """Tell whether a provider has answered, now or recently."""
+        name = provider.name
+        last = self.store.confirmed(name, self.zone, self.what)
+        fresh = last is not None and self.now - last < provider.terms.fresh
+        if fresh and self.history is None:
+            return True
+        failed = self.store.failure(name, self.zone, self.what)
+        if failed and failed.until > self.now:
+            return False
+        try:
+            found = await self._from(provider)
+            self.store.add(name, found, self.now)
+        except Unavailable as error:
+            if not isinstance(error, ProviderError):
+                raise  # the store
+            self._note(provider, error)
+        except CarbonAwareError as error:
+            self._note(provider, error)
+        except Exception as error:  # noqa: BLE001 - a fault in a client must not stop a run
+            # Only its kind: a stranger's text may hold an address with a key in it.
+            self._note(provider, BadResponse(name, f"its client failed ({type(error).__name__})"))
+        else:
+            return True
+        return False
+
+    async def _from(self, provider: Answering) -> Sequence[IntensitySeries] | Sequence[PriceSeries]:
+        if self.what == "price":
+            return await provider.price(self.zone, self.now, self.end)
+        kept = self.store.actual(provider.name, self.zone, self.now - _BACKLOG, self.now)
+        missed = self.now - kept.end if kept else _BACKLOG
+        back = self.history or max(_REVISED, min(missed + _REVISED, _BACKLOG))
+        return await provider.intensity(self.zone, self.now - back, self.end)
+
+    def _note(self, provider: Answering, error: CarbonAwareError) -> None:
+        pause = next(
+            (wait for leaf, wait in _LEFT_ALONE.items() if isinstance(error, leaf)),
+            timedelta(minutes=5),
+        )
+        if isinstance(error, RateLimited) and error.retry_after is not None:
+            pause = max(error.retry_after, timedelta(seconds=1))
+        label = error.label if isinstance(error, ProviderError) else "failed"
+        self.store.fail(
+            provider.name, self.zone, self.what, Failure(label, str(error), self.now + pause)
+        )

@@ -1,0 +1,100 @@
+"""Rows of the outlook store: series as blobs of doubles, and back."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+import numpy as np
+
+from carbon._series import Accounting, IntensitySeries, Kind, Signal
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    Columns = tuple[list[datetime], datetime, list[float | None]]
+
+_LEAST_APART: Final = 60.0
+"""Seconds between two values below which nothing is missing between them."""
+
+
+@dataclass(frozen=True)
+class Issue:
+    """What a provider sent at one time.
+
+    Attributes:
+        fetched_at: When it was first sent so.
+        confirmed_at: When the provider last sent the same.
+        series: The series, joined, unknown between its pieces.
+    """
+
+    fetched_at: datetime
+    confirmed_at: datetime
+    series: IntensitySeries
+
+
+def amounts(values: Sequence[float | None]) -> NDArray[np.float64]:
+    """Return values as doubles, ``nan`` where one is not known."""
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def points(provider: str, series: IntensitySeries) -> Iterator[tuple[object, ...]]:
+    """Yield a row for each value that is known."""
+    estimated = int(series.kind is Kind.ESTIMATED)
+    for place, value in enumerate(series.values):
+        if value is not None:
+            begins, ends = series.edges[place : place + 2].tolist()
+            family = (series.signal.value, series.accounting.value)
+            yield (provider, series.zone, *family, series.source, begins, ends, value, estimated)
+
+
+def issue(zone: str, row: Sequence[Any]) -> Issue:
+    """Return an issue out of a row: kind, signal, accounting, source, three times, two blobs."""
+    kind, signal, accounting, source, issued_at, fetched_at, confirmed_at, edges, blob = row
+    confirmed = datetime.fromtimestamp(confirmed_at, UTC)
+    series = IntensitySeries(
+        zone,
+        *columns(edges, blob),
+        source,
+        kind=Kind(kind),
+        signal=Signal(signal),
+        accounting=Accounting(accounting),
+        issued_at=moment(issued_at),
+        fetched_at=confirmed,
+    )
+    return Issue(datetime.fromtimestamp(fetched_at, UTC), confirmed, series)
+
+
+def columns(edges: bytes, blob: bytes) -> Columns:
+    """Return starts, end and values of a kept series."""
+    moments = [datetime.fromtimestamp(edge, UTC) for edge in np.frombuffer(edges, np.float64)]
+    values = np.frombuffer(blob, np.float64).tolist()
+    return moments[:-1], moments[-1], [None if math.isnan(value) else value for value in values]
+
+
+def filled(rows: Sequence[tuple[float, float, float]]) -> Columns:
+    """Return starts, end and values of kept points, unknown between those that do not touch."""
+    starts: list[float] = []
+    values: list[float | None] = []
+    end = rows[0][0]
+    for begins, ends, amount in rows:
+        if begins - end > _LEAST_APART:
+            starts.append(end)
+            values.append(None)
+        starts.append(begins)
+        values.append(amount)
+        end = max(ends, begins + 1)
+    return (
+        [datetime.fromtimestamp(one, UTC) for one in starts],
+        datetime.fromtimestamp(end, UTC),
+        values,
+    )
+
+
+def moment(seconds: float | None) -> datetime | None:
+    """Return POSIX seconds as an aware moment."""
+    return None if seconds is None else datetime.fromtimestamp(seconds, UTC)

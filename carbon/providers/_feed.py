@@ -1,0 +1,165 @@
+"""The feed: the outlook store, and the providers that fill it, as the fleet file wants them.
+
+::
+
+    feed = Feed(signals, keys, path)
+    await feed.refresh(zones, now=now, until=deadline)     # asks; never raises
+    outlook = look(feed.sources(zones, now), zones, ...)   # asks nobody
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Collection
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+from carbon._believed import StoredSource
+from carbon._errors import Unavailable
+from carbon._refresh import Need, refresh
+from carbon._signals import Signals
+from carbon._store import Store
+from carbon.providers._carbon_aware_sdk import CarbonAwareSdk
+from carbon.providers._electricity_maps import ElectricityMaps
+from carbon.providers._energy_charts import EnergyCharts
+from carbon.providers._entsoe import Entsoe
+from carbon.providers._gb import GBCarbonIntensity
+from carbon.providers._watttime import WattTime
+from carbon.providers._web import Web
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
+    from pydantic import SecretStr
+
+    from carbon.providers._provider import Provider
+
+_log = logging.getLogger("carbon")
+
+_PATIENCE: Final = timedelta(seconds=15)
+
+
+@dataclass(frozen=True)
+class Keys:
+    """What providers want to be shown; a provider without its key is not asked.
+
+    Attributes:
+        electricity_maps_token: Token of Electricity Maps.
+        watttime_username: User at WattTime.
+        watttime_password: Password at WattTime.
+        entsoe_token: Security token of the ENTSO-E transparency platform.
+    """
+
+    electricity_maps_token: SecretStr | None = None
+    watttime_username: str | None = None
+    watttime_password: SecretStr | None = None
+    entsoe_token: SecretStr | None = None
+
+
+class Feed:
+    """The outlook store and the providers that fill it.
+
+    Args:
+        signals: Which providers are asked for which zone.
+        keys: What they want to be shown.
+        path: File of the store. Where it cannot be used, the store is kept in memory, and said so.
+    """
+
+    def __init__(self, signals: Signals, keys: Keys, path: Path | None) -> None:
+        self.signals, self.keys = signals, keys
+        self.notes: list[str] = []
+        try:
+            self.store = Store(path)
+        except Unavailable as error:
+            self.notes.append(f"{error} Until then nothing is remembered.")
+            self.store = Store(None)
+
+    def close(self) -> None:
+        """Close the store."""
+        self.store.close()
+
+    async def refresh(
+        self,
+        zones: Collection[str],
+        *,
+        now: datetime,
+        until: datetime,
+        priced: Collection[str] = (),
+        history: timedelta | None = None,
+        patience: timedelta = _PATIENCE,
+    ) -> None:
+        """Ask the providers for what is due; see :func:`carbon._refresh.refresh`.
+
+        Args:
+            zones: Zones that matter.
+            now: The present moment.
+            until: How far ahead is wanted.
+            priced: Zones whose electricity price matters.
+            history: Ask for actual values this far back, to learn from them at once.
+            patience: Longest time.
+        """
+        async with Web(patience=patience) as web:
+            needs = [Need(zone, self.signals.chain(zone), zone in priced) for zone in sorted(zones)]
+            await refresh(
+                self.store,
+                list(self._providers(web)),
+                needs,
+                now=now,
+                until=until,
+                history=history,
+                patience=patience,
+            )
+
+    def sources(self, zones: Collection[str], now: datetime) -> tuple[StoredSource, ...]:
+        """Return what is believed, best provider first, as sources that ask nobody.
+
+        The first one believes each zone's first provider, the second one its second, and so on.
+
+        Args:
+            zones: Zones that matter.
+            now: The present moment.
+        """
+        able = {provider.name: provider for provider in self._providers(Web())}
+        chains = {
+            zone: [
+                name
+                for name in self.signals.chain(zone)
+                if name in able and (able[name].has_intensity(zone) or able[name].has_price(zone))
+            ]
+            for zone in zones
+        }
+        longest = max(map(len, chains.values()), default=0)
+        return tuple(
+            StoredSource(
+                self.store,
+                {zone: chain[rank] for zone, chain in chains.items() if rank < len(chain)},
+                now,
+                name=f"provider {rank + 1}",
+            )
+            for rank in range(longest)
+        )
+
+    def _providers(self, web: Web) -> Iterator[Provider]:
+        """Yield the providers whose keys are there."""
+        signals, keys = self.signals, self.keys
+        yield EnergyCharts(web)
+        yield GBCarbonIntensity(web, region=signals.gb_carbon_intensity.region)
+        if keys.electricity_maps_token is not None:
+            maps = signals.electricity_maps
+            yield ElectricityMaps(
+                web,
+                keys.electricity_maps_token,
+                version=maps.version,
+                accounting=maps.accounting,
+                regions=maps.regions,
+            )
+        if keys.watttime_username and keys.watttime_password is not None:
+            regions = signals.watttime.regions
+            yield WattTime(web, keys.watttime_username, keys.watttime_password, regions=regions)
+        if keys.entsoe_token is not None:
+            yield Entsoe(web, keys.entsoe_token)
+        if (sdk := signals.carbon_aware_sdk) is not None:
+            yield CarbonAwareSdk(web, sdk.url, sdk.locations, sdk.signal, sdk.accounting)
