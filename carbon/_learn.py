@@ -29,7 +29,7 @@ def statistical(provider: str) -> str:
     return f"statistical/{provider}"
 
 
-def learn(store: Store, provider: str, zone: str, now: datetime) -> None:
+def learn(store: Store, provider: str, zone: str, now: datetime, *, anew: bool = False) -> None:
     """Score what can be scored by now, renew the trust, and issue a statistical forecast.
 
     Done at most twice an hour: nothing that it looks at changes faster.
@@ -39,12 +39,13 @@ def learn(store: Store, provider: str, zone: str, now: datetime) -> None:
         provider: Name of the provider.
         zone: Grid zone.
         now: The present moment; nothing later is looked at.
+        anew: Do it even if it was just done.
 
     Raises:
         Unavailable: The store cannot be used.
     """
     before = store.learned_at(provider, zone)
-    if before is not None and timedelta(0) <= now - before < _EVERY:
+    if not anew and before is not None and timedelta(0) <= now - before < _EVERY:
         return
     actual = store.actual(provider, zone, now - HISTORY - _DAY, now)
     if actual is None:

@@ -159,18 +159,23 @@ async def refresh(
         await asyncio.gather(*late, return_exceptions=True)
         if late:
             _log.warning("%d questions to signal providers were not answered in time", len(late))
-    _settle(store, by_name, needs, now)
+    _settle(store, by_name, needs, now, anew=history is not None)
 
 
 def _settle(
-    store: Store, providers: Mapping[str, Answering], needs: Sequence[Need], now: datetime
+    store: Store,
+    providers: Mapping[str, Answering],
+    needs: Sequence[Need],
+    now: datetime,
+    *,
+    anew: bool,
 ) -> None:
     """Learn from what came, and forget what the terms want forgotten."""
     try:
         for need in needs:
             for name in need.chain:
                 if name in providers:
-                    learn(store, name, need.zone, now)
+                    learn(store, name, need.zone, now, anew=anew)
         for name, provider in providers.items():
             keep = provider.terms.keep or HISTORY + _BACKLOG
             scored = now - min(keep, _SCORED)

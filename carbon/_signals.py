@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, field_validator
 
 from carbon._errors import BadInput
 from carbon._series import Accounting, Signal
@@ -25,15 +25,29 @@ class _Frozen(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)
 
 
+def _plain_address(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.password:
+        raise BadInput(
+            "url", "is no plain address of a server", "Write e.g. 'http://127.0.0.1:8090'."
+        )
+    return value.rstrip("/")
+
+
+Address = Annotated[str, AfterValidator(_plain_address)]
+
+
 class ElectricityMapsSetting(_Frozen):
     """How Electricity Maps is asked.
 
     Attributes:
+        url: Address of a mirror or a proxy of it.
         version: Version of its API.
         accounting: Lifecycle or direct emissions.
         regions: Zone to the cloud region by which it is asked for.
     """
 
+    url: Address | None = None
     version: Literal["v3", "v4"] = "v4"
     accounting: Accounting = Accounting.LIFECYCLE
     regions: dict[str, str] = {}
@@ -43,9 +57,11 @@ class WattTimeSetting(_Frozen):
     """How WattTime is asked.
 
     Attributes:
+        url: Address of a mirror or a proxy of it.
         regions: Zone to WattTime's own region, where ours is missing or wrong.
     """
 
+    url: Address | None = None
     regions: dict[str, str] = {}
 
 
@@ -53,10 +69,22 @@ class GBSetting(_Frozen):
     """How GB Carbon Intensity is asked.
 
     Attributes:
+        url: Address of a mirror or a proxy of it.
         region: Number of the region that stands for zone GB, e.g. 13 for London.
     """
 
+    url: Address | None = None
     region: Annotated[int, Field(ge=1, le=17)] | None = None
+
+
+class ProviderSetting(_Frozen):
+    """How a provider without settings of its own is asked.
+
+    Attributes:
+        url: Address of a mirror or a proxy of it.
+    """
+
+    url: Address | None = None
 
 
 class CarbonAwareSdkSetting(_Frozen):
@@ -69,20 +97,10 @@ class CarbonAwareSdkSetting(_Frozen):
         locations: Zone to the name of a location there.
     """
 
-    url: str
+    url: Address
     signal: Signal
     accounting: Accounting
     locations: Annotated[dict[str, str], Field(min_length=1)]
-
-    @field_validator("url")
-    @classmethod
-    def _http(cls, value: str) -> str:
-        parts = urlsplit(value)
-        if parts.scheme not in {"http", "https"} or not parts.hostname or parts.password:
-            raise BadInput(
-                "url", "is no plain address of a server", "Write e.g. 'http://127.0.0.1:8090'."
-            )
-        return value
 
 
 class Signals(_Frozen):
@@ -99,6 +117,8 @@ class Signals(_Frozen):
 
     order: tuple[str, ...] = PROVIDERS
     zones: dict[str, tuple[str, ...]] = {}
+    energy_charts: ProviderSetting = Field(default=ProviderSetting(), alias="energy-charts")
+    entsoe: ProviderSetting = ProviderSetting()
     electricity_maps: ElectricityMapsSetting = Field(
         default=ElectricityMapsSetting(), alias="electricity-maps"
     )

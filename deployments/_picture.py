@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import textwrap
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import altair as alt
 import polars as pl
 
-from carbon import Decision, Outlook
+from carbon import Decision, IntensitySeries, Outlook, PriceSeries
 
 _STEP = timedelta(minutes=15)
 _WIDTH, _HEIGHT = 760, 300
@@ -56,43 +57,46 @@ def decision_picture(decision: Decision, outlook: Outlook) -> bytes:
 def _lines(decision: Decision, outlook: Outlook) -> Any:  # noqa: ANN401  altair's fluent types do not survive strict checking
     """Draw each zone's intensity as a step line over the time that the run has."""
     last = max(decision.deadline, decision.chosen.end)
-    rows: list[dict[str, Any]] = []
-    for zone, series in outlook.intensity.items():
-        moment = max(decision.decided_at, series.start)
-        while moment < min(last, series.end):
-            step = min(_STEP, series.end - moment)
-            rows.append(
-                {
-                    "time": _plain(moment),
-                    "g": series.mean(moment, moment + step),
-                    "zone": _zone_label(decision, zone),
-                }
-            )
-            moment += _STEP
+    rows = [
+        {"time": time, "g": value, "zone": _zone_label(decision, zone)}
+        for zone, series in outlook.intensity.items()
+        for time, value in steps(series, decision.decided_at, last)
+    ]
     if not rows:
         return None
     return (
         alt.Chart(pl.DataFrame(rows))
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
-            x=_time_axis(),
+            x=time_axis(),
             y=alt.Y("g:Q", title="gCO2e/kWh", scale=alt.Scale(zero=True)),
             color=alt.Color("zone:N", title="Grid zone", scale=alt.Scale(scheme="tableau10")),
         )
     )
 
 
+def steps(
+    series: IntensitySeries | PriceSeries, start: datetime, end: datetime
+) -> Iterator[tuple[datetime, float | None]]:
+    """Yield a series' quarter hours inside a window, ``None`` where it is not known."""
+    moment = max(start, series.start)
+    while moment < min(end, series.end):
+        stop = min(moment + _STEP, series.end)
+        yield plain(moment), series.mean(moment, stop) if series.covers(moment, stop) else None
+        moment += _STEP
+
+
 def _bands(decision: Decision) -> Any:  # noqa: ANN401  as above
     """Shade when the chosen run and the baseline take place."""
     rows = [
-        {"from": _plain(option.start), "to": _plain(option.end), "what": what}
+        {"from": plain(option.start), "to": plain(option.end), "what": what}
         for what, option in (("baseline", decision.baseline), ("chosen", decision.chosen))
     ]
     return (
         alt.Chart(pl.DataFrame(rows))
         .mark_rect(opacity=0.22)
         .encode(
-            x=_time_axis("from"),
+            x=time_axis("from"),
             x2="to:T",
             color=alt.Color(
                 "what:N",
@@ -107,17 +111,17 @@ def _rules(decision: Decision) -> Any:  # noqa: ANN401  as above
     """Mark the latest safe start and the deadline."""
     rows = pl.DataFrame(
         [
-            {"time": _plain(decision.chosen.latest_safe_start), "text": "latest safe start"},
-            {"time": _plain(decision.deadline), "text": "deadline"},
+            {"time": plain(decision.chosen.latest_safe_start), "text": "latest safe start"},
+            {"time": plain(decision.deadline), "text": "deadline"},
         ]
     )
-    base = alt.Chart(rows).encode(x=_time_axis())
+    base = alt.Chart(rows).encode(x=time_axis())
     return base.mark_rule(color=_LIMIT, strokeDash=[4, 3]) + base.mark_text(
         align="right", dx=-4, dy=8, baseline="top", color=_LIMIT
     ).encode(text="text:N", y=alt.value(0))
 
 
-def _time_axis(name: str = "time") -> alt.X:
+def time_axis(name: str = "time") -> alt.X:
     return alt.X(
         f"{name}:T",
         title="Grid time (UTC)",
@@ -143,6 +147,6 @@ def _notes(decision: Decision) -> list[str]:
     return [line for note in told for line in textwrap.wrap(note, _LINE)]
 
 
-def _plain(moment: datetime) -> datetime:
+def plain(moment: datetime) -> datetime:
     """Return the moment without its zone: altair would shift aware times to the viewer's zone."""
     return moment.astimezone(UTC).replace(tzinfo=None)

@@ -133,9 +133,7 @@ class Trigger:
             BadInput: The workload does not fit the fleet.
         """
         now = self.clock.now()
-        end = max(deadline, now) + timedelta(hours=1)
-        home = self.fleet.home_cpu.place.zone
-        outlook = look(self._sources(now), self.zones, home, now, end, priced=self.priced)
+        outlook = self.outlook(now, max(deadline, now) + timedelta(hours=1))
         request = Request(
             workload=workload,
             policy=policy,
@@ -152,6 +150,16 @@ class Trigger:
         )
         decision = plan(request).model_copy(update={"clock": self.clock.describe()})
         return Verdict(decision, outlook)
+
+    def outlook(self, now: datetime, end: datetime) -> Outlook:
+        """Return what is believed of the fleet's zones; asks nobody.
+
+        Args:
+            now: The present moment, in grid time.
+            end: Until when it is wanted.
+        """
+        home = self.fleet.home_cpu.place.zone
+        return look(self._sources(now), self.zones, home, now, end, priced=self.priced)
 
     def _sources(self, now: datetime) -> tuple[SignalSource, ...]:
         """Return the sources to look at: what the providers sent, then the others."""

@@ -10,6 +10,7 @@
     carbon pools apply                                  create and update the pools in Prefect
     carbon deployments render                           write prefect.yaml
     carbon regions                                      the catalogue with its sources
+    carbon outlook                                      what is believed of the grid, and why
 """
 
 from __future__ import annotations
@@ -17,7 +18,8 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Coroutine, Sequence
+from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -25,28 +27,37 @@ from typing import Annotated, Any, TypeVar
 import cyclopts
 import httpx
 import yaml
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, validators
 from prefect.client.orchestration import get_client
 from prefect.settings import get_current_settings
 from pydantic import ValidationError
-from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
-from rich.table import Column, Table
 
-from carbon import BadInput, CarbonAwareError, CarbonPolicy, Decision, regions
-from deployments._artifacts import option_rows, refusal_rows
+from carbon import BadInput, CarbonAwareError, CarbonPolicy, regions
 from deployments._errors import PrefectUnavailable
 from deployments._explain import explain_run
 from deployments._jobs import job as find_job
 from deployments._jobs import jobs
+from deployments._outlook_picture import outlook_picture
 from deployments._picture import decision_picture
 from deployments._render import check_rendered, render
+from deployments._screen import (
+    DONE,
+    FOUND,
+    out,
+    show_decision,
+    show_registration,
+    show_zones,
+    table,
+    tell,
+)
 from deployments._settings import Settings
 from deployments._step_in import start_run
 from deployments._submit import submit as submit_run
 from deployments._trigger import Trigger
-from work_pools import Outcome, Registration, inspect, load_fleet, register
+from deployments._zones import beliefs, report
+from work_pools import Registration, inspect, load_fleet, register
 
 app = App(
     name="carbon",
@@ -60,18 +71,6 @@ app.command(deployments)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for machines.")]
 Policy = Annotated[CarbonPolicy | None, Parameter(name="*")]
-# Into a pipe or a file a table is written whole: it is read by grep, not fitted to a screen.
-_out = Console(width=None if sys.stdout.isatty() else 240)
-_DONE = {
-    Outcome.FOREIGN: "foreign: not made by `carbon pools apply`, left alone",
-    Outcome.CONFLICT: "conflict: has another type, which Prefect cannot change",
-}
-_FOUND = {
-    **_DONE,
-    Outcome.CREATED: "not in Prefect yet",
-    Outcome.UPDATED: "differs from the fleet file",
-    Outcome.UNCHANGED: "as in the fleet file",
-}
 _T = TypeVar("_T")
 
 
@@ -104,7 +103,7 @@ def plan(
     verdict = trigger.decide(found.workload, chosen, deadline, data_class=data_class)
     if picture is not None:
         _write(picture, decision_picture(verdict.decision, verdict.outlook))
-    _show_decision(verdict.decision, as_json=json)
+    show_decision(verdict.decision, as_json=json)
 
 
 @app.command
@@ -136,14 +135,14 @@ def submit(
         submit_run(found, _parameters(param), policy=policy, data_class=data_class, key=key)
     )
     if json:
-        _out.print_json(made.model_dump_json())
+        out.print_json(made.model_dump_json())
         return
     run = f"flow run [bold]{escape(made.name)}[/] ({made.flow_run_id})"
     if made.decision is not None:
-        _out.print(f"Created {run}")
-        _show_decision(made.decision, as_json=False)
+        out.print(f"Created {run}")
+        show_decision(made.decision, as_json=False)
     else:
-        _out.print(
+        out.print(
             f"Already submitted under this key: {run} is {escape(made.state)}. "
             "To run it once more, retry it in the Prefect UI or give another key."
         )
@@ -160,9 +159,9 @@ def explain(flow_run: str, *, json: Json = False) -> None:
     """
     told = _run(explain_run(flow_run))
     if json:
-        _out.print_json(told.model_dump_json())
+        out.print_json(told.model_dump_json())
     else:
-        _out.print(escape(told.text))
+        out.print(escape(told.text))
 
 
 @app.command
@@ -176,7 +175,44 @@ def start(flow_run: str, *, json: Json = False) -> None:
     """
     run = _run(start_run(flow_run))
     told = {"flow_run_id": str(run.id), "name": run.name}
-    _tell(f"{run.name} starts now.", told, as_json=json)
+    tell(f"{run.name} starts now.", told, as_json=json)
+
+
+@app.command
+def outlook(
+    *,
+    hours: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=72))] = 24,
+    learn: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=60))] | None = None,
+    picture: Path | None = None,
+    json: Json = False,
+) -> None:
+    """Say what is believed of each grid zone, from whom, how old and how far to be trusted.
+
+    Parameters
+    ----------
+    hours
+        How far ahead.
+    learn
+        Ask the providers for this many days of the past, so that their forecasts can be judged and
+        corrected from today on.
+    picture
+        Also draw it to this PNG.
+    """
+    trigger = Trigger.from_settings()
+    feed = asyncio.run(trigger.refresh(history=timedelta(days=learn) if learn else None))
+    now = trigger.clock.now()
+    believed = trigger.outlook(now, now + timedelta(hours=hours))
+    sources = feed.sources(trigger.zones, now) if feed else ()
+    known = beliefs(sources, trigger.zones, believed)
+    told = report(believed, trigger.fleet.home_cpu.place.zone, known)
+    if picture is not None:
+        _write(picture, outlook_picture(told, believed, known))
+    if feed is not None:
+        feed.close()
+    if json:
+        out.print_json(told.model_dump_json())
+        return
+    show_zones(told)
 
 
 @pools.default
@@ -187,7 +223,7 @@ def show_pools(*, json: Json = False) -> None:
         async with get_client() as client:
             return await inspect(load_fleet(Settings.load().fleet), client)
 
-    _show_registration(_run(ask()), _FOUND, as_json=json)
+    show_registration(_run(ask()), FOUND, as_json=json)
 
 
 @pools.command
@@ -204,14 +240,14 @@ def apply(*, prune: bool = False, json: Json = False) -> None:
         async with get_client() as client:
             return await register(load_fleet(Settings.load().fleet), client, prune=prune)
 
-    _show_registration(_run(ask()), _DONE, as_json=json)
+    show_registration(_run(ask()), DONE, as_json=json)
 
 
 @deployments.command(name="render")
 def render_deployments(path: Path = Path("prefect.yaml"), *, json: Json = False) -> None:
     """Write prefect.yaml from the fleet file and the announced jobs."""
     _write(path, _rendered().encode())
-    _tell(f"Wrote {path}", {"path": str(path)}, as_json=json)
+    tell(f"Wrote {path}", {"path": str(path)}, as_json=json)
 
 
 @deployments.command(name="check")
@@ -230,7 +266,7 @@ def check_deployments(path: Path = Path("prefect.yaml"), *, json: Json = False) 
     if text != _rendered():
         raise BadInput(str(path), "differs from the fleet file and jobs", fix)
     told = f"{path} is what the fleet file and the jobs say."
-    _tell(told, {"path": str(path)}, as_json=json)
+    tell(told, {"path": str(path)}, as_json=json)
 
 
 @app.command(name="regions")
@@ -239,10 +275,10 @@ def show_regions(*, json: Json = False) -> None:
     catalogue = regions()
     if json:
         rows = {name: row.model_dump(mode="json") for name, row in catalogue.items()}
-        _out.print_json(data=rows)
+        out.print_json(data=rows)
         return
-    _out.print(
-        _table(
+    out.print(
+        table(
             [
                 {
                     "region": name,
@@ -255,7 +291,7 @@ def show_regions(*, json: Json = False) -> None:
             ]
         )
     )
-    _out.print("All figures with their sources and dates: carbon regions --json")
+    out.print("All figures with their sources and dates: carbon regions --json")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -312,13 +348,6 @@ def _parameters(given: Sequence[str]) -> dict[str, Any]:
     return parameters
 
 
-def _tell(text: str, data: Mapping[str, str], *, as_json: bool) -> None:
-    if as_json:
-        _out.print_json(data=dict(data))
-    else:
-        _out.print(escape(text))
-
-
 def _write(path: Path, content: bytes) -> None:
     try:
         path.write_bytes(content)
@@ -326,53 +355,3 @@ def _write(path: Path, content: bytes) -> None:
         raise BadInput(
             str(path), f"cannot be written ({error.strerror})", "Name another file."
         ) from error
-
-
-def _show_decision(decision: Decision, *, as_json: bool) -> None:
-    if as_json:
-        _out.print_json(decision.model_dump_json())
-        return
-    _out.print(f"[bold]{escape(decision.headline)}[/]")
-    _out.print(escape(decision.reason))
-    _out.print(f"Policy: {escape(decision.policy)}")
-    for note in decision.breaches:
-        _out.print(f"[red]gave way[/] {escape(note)}")
-    for note in decision.degraded:
-        _out.print(f"[yellow]note[/] {escape(note)}")
-    _out.print(_table(option_rows(decision)))
-    if decision.refusals:
-        _out.print(_table(refusal_rows(decision)))
-    for told in decision.provenance:
-        _out.print(f"[dim]{escape(told.zone)}: {escape(told.source)} ({told.kind})[/]")
-
-
-def _table(rows: list[dict[str, str]]) -> Table:
-    # What does not fit is folded, never cut: half an id is no id.
-    columns = (Column(name, overflow="fold") for name in rows[0])
-    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
-    for row in rows:
-        table.add_row(*(escape(value) for value in row.values()))
-    return table
-
-
-def _show_registration(
-    report: Registration, words: Mapping[Outcome, str], *, as_json: bool
-) -> None:
-    if as_json:
-        _out.print_json(report.model_dump_json())
-        return
-    _out.print(
-        _table(
-            [
-                {"work pool": name, "outcome": words.get(outcome, outcome.value)}
-                for name, outcome in report.pools.items()
-            ]
-        )
-    )
-    for line in report.drift:
-        _out.print(f"[yellow]differs[/] {escape(line)}")
-    for name in report.orphans:
-        _out.print(
-            f"[yellow]orphan[/] {escape(name)}: no longer in the fleet file; "
-            "`carbon pools apply --prune` deletes it"
-        )

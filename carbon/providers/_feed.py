@@ -13,7 +13,7 @@ import logging
 from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, TypedDict
 
 from carbon._believed import StoredSource
 from carbon._errors import Unavailable
@@ -145,8 +145,9 @@ class Feed:
     def _providers(self, web: Web) -> Iterator[Provider]:
         """Yield the providers whose keys are there."""
         signals, keys = self.signals, self.keys
-        yield EnergyCharts(web)
-        yield GBCarbonIntensity(web, region=signals.gb_carbon_intensity.region)
+        yield EnergyCharts(web, **_at(signals.energy_charts.url))
+        gb = signals.gb_carbon_intensity
+        yield GBCarbonIntensity(web, region=gb.region, **_at(gb.url))
         if keys.electricity_maps_token is not None:
             maps = signals.electricity_maps
             yield ElectricityMaps(
@@ -155,11 +156,21 @@ class Feed:
                 version=maps.version,
                 accounting=maps.accounting,
                 regions=maps.regions,
+                **_at(maps.url),
             )
         if keys.watttime_username and keys.watttime_password is not None:
-            regions = signals.watttime.regions
-            yield WattTime(web, keys.watttime_username, keys.watttime_password, regions=regions)
+            watt = signals.watttime
+            user, password = keys.watttime_username, keys.watttime_password
+            yield WattTime(web, user, password, regions=watt.regions, **_at(watt.url))
         if keys.entsoe_token is not None:
-            yield Entsoe(web, keys.entsoe_token)
+            yield Entsoe(web, keys.entsoe_token, **_at(signals.entsoe.url))
         if (sdk := signals.carbon_aware_sdk) is not None:
             yield CarbonAwareSdk(web, sdk.url, sdk.locations, sdk.signal, sdk.accounting)
+
+
+class _At(TypedDict, total=False):
+    base_url: str
+
+
+def _at(url: str | None) -> _At:
+    return {"base_url": url} if url else {}

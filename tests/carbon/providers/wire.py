@@ -64,6 +64,7 @@ class Wire:
 
     def __init__(self) -> None:
         self.answers: dict[str, list[Answer]] = {}
+        self.rules: dict[str, Callable[[Asked], Answer]] = {}
         self.asked: list[Asked] = []
         self.stopped = threading.Event()
         wire = self
@@ -75,9 +76,10 @@ class Wire:
                 url = urlsplit(self.path)
                 query = dict(parse_qsl(url.query, keep_blank_values=True))
                 headers = {name.lower(): value for name, value in self.headers.items()}
-                wire.asked.append(Asked(url.path, query, headers))
+                asked = Asked(url.path, query, headers)
+                wire.asked.append(asked)
                 with suppress(ConnectionError):
-                    self.give(wire.next(url.path))
+                    self.give(wire.next(asked))
 
             def give(self, answer: Answer) -> None:
                 wire.stopped.wait(answer.delay)
@@ -112,12 +114,20 @@ class Wire:
 
     def says(self, path: str, *answers: Answer | Body) -> None:
         """Write down what a path answers; ``*`` at its end stands for any rest."""
+        self.rules.pop(path, None)
         self.answers[path] = [
             answer if isinstance(answer, Answer) else Answer(answer) for answer in answers
         ]
 
-    def next(self, path: str) -> Answer:
-        """Return the next answer for a path."""
+    def obeys(self, path: str, rule: Callable[[Asked], Answer]) -> None:
+        """Let a path answer by a rule, which gets the request."""
+        self.rules[path] = rule
+
+    def next(self, asked: Asked) -> Answer:
+        """Return the next answer for a request."""
+        path = asked.path
+        if path in self.rules:
+            return self.rules[path](asked)
         for known, answers in self.answers.items():
             if path == known or (known.endswith("*") and path.startswith(known[:-1])):
                 return answers.pop(0) if len(answers) > 1 else answers[0]

@@ -1,0 +1,137 @@
+"""What the command line prints: tables that fold and never cut, and JSON for machines."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from datetime import timedelta
+
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Column, Table
+
+from carbon import Decision
+from deployments._artifacts import option_rows, refusal_rows
+from deployments._zones import Zone, ZoneReport
+from work_pools import Outcome, Registration
+
+# Into a pipe or a file a table is written whole: it is read by grep, not fitted to a screen.
+out = Console(width=None if sys.stdout.isatty() else 240)
+
+_MINUTES: int = 60
+DONE = {
+    Outcome.FOREIGN: "foreign: not made by `carbon pools apply`, left alone",
+    Outcome.CONFLICT: "conflict: has another type, which Prefect cannot change",
+}
+FOUND = {
+    **DONE,
+    Outcome.CREATED: "not in Prefect yet",
+    Outcome.UPDATED: "differs from the fleet file",
+    Outcome.UNCHANGED: "as in the fleet file",
+}
+
+
+def tell(text: str, data: Mapping[str, str], *, as_json: bool) -> None:
+    if as_json:
+        out.print_json(data=dict(data))
+    else:
+        out.print(escape(text))
+
+
+def show_decision(decision: Decision, *, as_json: bool) -> None:
+    if as_json:
+        out.print_json(decision.model_dump_json())
+        return
+    out.print(f"[bold]{escape(decision.headline)}[/]")
+    out.print(escape(decision.reason))
+    out.print(f"Policy: {escape(decision.policy)}")
+    for note in decision.breaches:
+        out.print(f"[red]gave way[/] {escape(note)}")
+    for note in decision.degraded:
+        out.print(f"[yellow]note[/] {escape(note)}")
+    out.print(table(option_rows(decision)))
+    if decision.refusals:
+        out.print(table(refusal_rows(decision)))
+    for told in decision.provenance:
+        out.print(f"[dim]{escape(told.zone)}: {escape(told.source)} ({told.kind})[/]")
+
+
+def table(rows: list[dict[str, str]]) -> Table:
+    # What does not fit is folded, never cut: half an id is no id.
+    columns = (Column(name, overflow="fold") for name in rows[0])
+    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+    for row in rows:
+        table.add_row(*(escape(value) for value in row.values()))
+    return table
+
+
+def show_registration(report: Registration, words: Mapping[Outcome, str], *, as_json: bool) -> None:
+    if as_json:
+        out.print_json(report.model_dump_json())
+        return
+    out.print(
+        table(
+            [
+                {"work pool": name, "outcome": words.get(outcome, outcome.value)}
+                for name, outcome in report.pools.items()
+            ]
+        )
+    )
+    for line in report.drift:
+        out.print(f"[yellow]differs[/] {escape(line)}")
+    for name in report.orphans:
+        out.print(
+            f"[yellow]orphan[/] {escape(name)}: no longer in the fleet file; "
+            "`carbon pools apply --prune` deletes it"
+        )
+
+
+def show_zones(told: ZoneReport) -> None:
+    """Print what is believed of each zone, from whom, and what was found."""
+    out.print(table([_zone_row(zone) for zone in told.zones]))
+    for zone in told.zones:
+        for line in _zone_notes(zone):
+            out.print(line)
+    for note in told.degraded:
+        out.print(f"[yellow]note[/] {escape(note)}")
+
+
+def _zone_row(zone: Zone) -> dict[str, str]:
+    told, price = zone.intensity, zone.price
+    if told is None:
+        numbers = ["nothing"] * 3
+    else:
+        least = f"{told.least_g_per_kwh:.0f} at {told.least_at:%a %H:%M}"
+        numbers = [f"{told.now_g_per_kwh:.0f}", least, f"{told.most_g_per_kwh:.0f}"]
+    trust = zone.trust
+    if trust is None or not trust.proven:
+        earned = f"unproven ({trust.days} of 14 days)" if trust else "unproven"
+    else:
+        earned = f"{trust.captured:.0%} of the possible" if trust.earned else "none earned"
+    return {
+        "zone": f"{zone.zone} (home)" if zone.home else zone.zone,
+        "now": numbers[0],
+        "least": numbers[1],
+        "most": numbers[2],
+        "until (UTC)": f"{told.until:%a %H:%M}" if told else "",
+        "age": _age(told.age) if told and told.age is not None else "",
+        "trust": earned if told else "",
+        "price": f"{price.now:.0f} {price.unit}" if price else "",
+    }
+
+
+def _age(age: timedelta) -> str:
+    minutes = max(0, round(age / timedelta(minutes=1)))
+    return f"{minutes} min" if minutes < _MINUTES else f"{minutes / _MINUTES:.0f} h"
+
+
+def _zone_notes(zone: Zone) -> Iterator[str]:
+    if zone.intensity is not None:
+        told = zone.intensity
+        meaning = f"{told.kind.value}, {told.signal.value}, {told.accounting.value}"
+        yield f"[dim]{escape(zone.zone)}: {escape(told.source)} ({meaning})[/]"
+    elif zone.missing:
+        yield f"[yellow]{escape(zone.zone)}[/] {escape(zone.missing)}"
+    for finding in zone.findings:
+        yield f"[yellow]{escape(zone.zone)} {finding.fault.value}[/] {escape(finding.text)}"
