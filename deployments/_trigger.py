@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 
@@ -77,8 +77,10 @@ class Trigger:
 
     @cached_property
     def zones(self) -> tuple[str, ...]:
-        """All grid zones of the fleet."""
-        return tuple(sorted({pool.place.zone for pool in self.fleet.pools}))
+        """All grid zones of the fleet, the home zone first."""
+        home = self.fleet.home_cpu.place.zone
+        others = {pool.place.zone for pool in self.fleet.pools} - {home}
+        return (home, *sorted(others))
 
     @property
     def priced(self) -> set[str]:
@@ -159,7 +161,9 @@ class Trigger:
             end: Until when it is wanted.
         """
         home = self.fleet.home_cpu.place.zone
-        return look(self._sources(now), self.zones, home, now, end, priced=self.priced)
+        outlook = look(self._sources(now), self.zones, home, now, end, priced=self.priced)
+        notes = tuple(note for feed in self._feed for note in feed.notes)
+        return replace(outlook, degraded=notes + outlook.degraded) if notes else outlook
 
     def _sources(self, now: datetime) -> tuple[SignalSource, ...]:
         """Return the sources to look at: what the providers sent, then the others."""

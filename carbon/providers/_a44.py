@@ -137,12 +137,10 @@ class Document(BaseModel):
     """Day-ahead prices.
 
     Attributes:
-        created: When the platform wrote the document.
         series: Its series, also of other auctions.
     """
 
     kind: Literal["A44"] = Field(alias="type")
-    created: _Moment | None = Field(default=None, alias="createdDateTime")
     series: list[TimeSeries] = Field(default=[], alias="TimeSeries")
 
     @property

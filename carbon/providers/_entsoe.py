@@ -15,8 +15,7 @@ Quirks of its documents are in ``_a44.py``. Of the service itself:
 - It sends at most 100 series in an answer, one to four a day: so a question asks for twenty days.
 - Only DE-LU and AT name their auctions; the filter for the auction is sent for these alone, as
   ``entsoe-py`` does, since nothing tells what it does to series without a sequence.
-- ``createdDateTime``, which is handed on as ``issued_at``, was seen to be the time of the question:
-  the numbers were issued then or before.
+- ``createdDateTime`` was seen to be the time of the question, so no issue time is told.
 - The token stands in the address, so it is kept out of httpx's log. More than 400 questions a
   minute are a 429 and a ban of ten minutes.
 """
@@ -123,7 +122,6 @@ class Entsoe:
             kind=Kind.FORECAST,
             currency=currency,
             source=self.terms.attribution,
-            issued_at=max((one.created for one, _ in told if one.created), default=None),
         )
         if not found:
             raise NoData(self.name, f"has no price of {zone} in this window")

@@ -94,7 +94,7 @@ class Feed:
         """Ask the providers for what is due; see :func:`carbon._refresh.refresh`.
 
         Args:
-            zones: Zones that matter.
+            zones: Zones that matter, best first: a provider may not want to be asked for all.
             now: The present moment.
             until: How far ahead is wanted.
             priced: Zones whose electricity price matters.
@@ -102,7 +102,7 @@ class Feed:
             patience: Longest time.
         """
         async with Web(patience=patience) as web:
-            needs = [Need(zone, self.signals.chain(zone), zone in priced) for zone in sorted(zones)]
+            needs = [Need(zone, self.signals.chain(zone), zone in priced) for zone in zones]
             await refresh(
                 self.store,
                 list(self._providers(web)),

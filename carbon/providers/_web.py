@@ -15,6 +15,7 @@ from __future__ import annotations
 import asyncio
 import email.utils
 import logging
+import math
 import ssl
 from collections import defaultdict
 from collections.abc import Callable, Mapping
@@ -48,6 +49,12 @@ _T = TypeVar("_T")
 
 _LARGEST: Final = 8 * 2**20
 """Bytes of a body; two months of quarter hours are below one MiB."""
+
+_REST: Final = timedelta(seconds=30)
+"""How long a provider is left alone that was asked too often and does not say how long."""
+
+_SOON: Final = 0.1
+"""Seconds of rest that are taken for over: a pause that was kept is never exact."""
 
 _SHORTEST_SECRET: Final = 4
 _LOOKED_AT: Final = 1000
@@ -147,6 +154,7 @@ class Web:
         self._places: defaultdict[str, asyncio.Semaphore] = defaultdict(
             lambda: asyncio.Semaphore(together)
         )
+        self._resting: dict[str, float] = {}
         self._client: httpx.AsyncClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -206,11 +214,30 @@ class Web:
                 ):
                     with attempt:
                         async with self._places[provider]:
-                            return read(await self._once(provider, request, auth))
+                            return await self._read(provider, request, auth, read)
         except TimeoutError:
             seconds = self._patience.total_seconds()
             raise Transient(provider, f"gave no whole answer within {seconds:.0f} s") from None
         raise AssertionError("stamina returns or raises")
+
+    async def _read(
+        self,
+        provider: str,
+        request: httpx.Request,
+        auth: httpx.BasicAuth | object,
+        read: Callable[[Reply], _T],
+    ) -> _T:
+        """Ask once, unless the provider has just told another question to leave it alone."""
+        loop = asyncio.get_running_loop()
+        left = self._resting.get(provider, 0.0) - loop.time()
+        if left > _SOON:
+            raise RateLimited(provider, timedelta(seconds=math.ceil(left)))
+        try:
+            return read(await self._once(provider, request, auth))
+        except RateLimited as error:
+            pause = error.retry_after if error.retry_after is not None else _REST
+            self._resting[provider] = loop.time() + pause.total_seconds()
+            raise
 
     async def _once(
         self, provider: str, request: httpx.Request, auth: httpx.BasicAuth | object

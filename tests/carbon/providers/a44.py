@@ -75,9 +75,9 @@ def flat(start: datetime, end: datetime, level: float, resolution: str = "PT60M"
     return Series(start, end, dict.fromkeys(range(1, count + 1), level), resolution)
 
 
-def document(*series: Series, kind: str = "A44", created: datetime | None = CREATED) -> str:
+def document(*series: Series, kind: str = "A44") -> str:
     """Return the document that holds these series."""
-    told = f"<createdDateTime>{created:%Y-%m-%dT%H:%M:%SZ}</createdDateTime>" if created else ""
+    told = "<createdDateTime>2026-05-31T11:00:00Z</createdDateTime>"
     return (
         '<?xml version="1.0" encoding="utf-8"?>\n<Publication_MarketDocument '
         'xmlns="urn:iec62325.351:tc57wg16:451-3:publicationdocument:7:3">'

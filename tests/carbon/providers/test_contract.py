@@ -358,6 +358,19 @@ def test_a_long_pause_is_told(case: Case, wire: Wire, ask: Ask) -> None:
     assert mains(case, wire) == 1
 
 
+def test_a_provider_that_wants_to_be_left_alone_is(case: Case, wire: Wire, ask: Ask) -> None:
+    """After a 429 no other question of the same client reaches it before its time."""
+    case.serve(wire, Answer("slow down", status=429, headers={"retry-after": "3600"}))
+
+    async def twice(web: Web) -> None:
+        for _ in range(2):
+            with pytest.raises(RateLimited):
+                await case.question(web, wire.url)
+
+    ask(twice)
+    assert mains(case, wire) == 1
+
+
 @pytest.mark.parametrize(
     "body",
     [

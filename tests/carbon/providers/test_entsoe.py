@@ -27,7 +27,6 @@ from carbon.providers import Entsoe
 from carbon.providers._a44 import read, slots
 from carbon.providers._web import Reply
 from tests.carbon.providers.a44 import (
-    CREATED,
     STEPS,
     Series,
     acknowledgement,
@@ -290,12 +289,10 @@ def test_whole_days_are_clipped_to_the_window() -> None:
 
 
 def test_the_price_says_what_it_is() -> None:
-    """A forecast, in the currency of the document, written when the document was."""
+    """A forecast, in the currency of the document; when it was issued is not told."""
     (found,) = price(document(flat(START, START + DAY, 40)))
-    assert (found.kind, found.unit, found.issued_at) == (Kind.FORECAST, "EUR/MWh", CREATED)
+    assert (found.kind, found.unit, found.issued_at) == (Kind.FORECAST, "EUR/MWh", None)
     assert found.source == "ENTSO-E Transparency Platform"
-    (found,) = price(document(flat(START, START + DAY, 40), created=None))
-    assert found.issued_at is None
 
 
 def in_currency(currency: str, level: float, days: int = 0) -> Series:
