@@ -22,10 +22,11 @@ def _no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_nothing_needs_to_be_set() -> None:
-    """Without any setting the shipped fleet, real time and the modelled grid are used."""
+    """Without any setting the shipped fleet, real time and the live signals are used."""
     settings = Settings.load()
     assert isinstance(settings.make_clock(), SystemClock)
-    assert [source.name for source in settings.make_sources()] == ["modelled typical day"]
+    assert settings.live
+    assert settings.make_sources() == ()
     assert settings.store.is_relative_to(Path.home())
 
 

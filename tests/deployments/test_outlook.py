@@ -1,0 +1,246 @@
+"""Decisions on live signals: real clients, a provider on loopback, a real store, real faults."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import math
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from prefect.blocks.system import Secret
+from pydantic import SecretStr
+
+from carbon import CarbonPolicy
+from deployments import Settings, Trigger, cli
+from deployments._keys import load_keys
+from tests.carbon.providers.wire import Answer, Wire
+from tests.deployments.lab import JOB
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from carbon import Decision
+    from deployments.sandbox import Sandbox
+    from tests.carbon.providers.wire import Asked
+
+LEVELS = {"de": 380.0, "es": 140.0}
+SECRET = "s3cr3t-t0ken-of-a-shop"
+QUARTER, DAY = 900, 86_400
+
+
+def grid(country: str, seconds: float) -> float:
+    """Return an intensity that is low around noon, in g/kWh."""
+    hour = seconds / 3600 % 24
+    return LEVELS[country] * (1 - 0.3 * math.sin((hour - 6) / 12 * math.pi))
+
+
+def co2eq(asked: Asked) -> Answer:
+    """Answer as Energy-Charts does: actual values up to now, a forecast for 40 hours."""
+    country, now = asked.query["country"], time.time()
+    first = datetime.fromisoformat(asked.query["start"]).replace(tzinfo=UTC).timestamp()
+    last = datetime.fromisoformat(asked.query["end"]).replace(tzinfo=UTC).timestamp() + DAY
+    times = range(int(first), int(min(last, now + 40 * 3600)), QUARTER)
+    past = [moment < now - QUARTER for moment in times]
+    values = [round(grid(country, moment), 1) for moment in times]
+    both = list(zip(past, values, strict=True))
+    return Answer(
+        {
+            "unix_seconds": list(times),
+            "co2eq": [value if over else None for over, value in both],
+            "co2eq_forecast": [None if over else value for over, value in both],
+            "deprecated": False,
+        }
+    )
+
+
+@pytest.fixture
+def charts() -> Iterator[Wire]:
+    """Return an Energy-Charts on loopback that knows Germany and Spain."""
+    server = Wire()
+    server.obeys("/co2eq", co2eq)
+    yield server
+    server.close()
+
+
+@pytest.fixture
+def settings(tmp_path: Path, charts: Wire) -> Settings:
+    """Return the settings of a shop that asks the loopback provider."""
+    shipped = (Path(__file__).parents[2] / "work_pools" / "fleet.toml").read_text()
+    signals = (
+        f'[signals]\norder = ["energy-charts"]\n[signals.energy-charts]\nurl = "{charts.url}"\n'
+    )
+    (tmp_path / "fleet.toml").write_text(f"{shipped}\n{signals}")
+    return Settings(home=tmp_path / "home", fleet=tmp_path / "fleet.toml", offline=False)
+
+
+def decided(settings: Settings) -> tuple[Decision, float]:
+    """Decide as a new process does; return the decision and how long it took in seconds."""
+    began = time.monotonic()
+    trigger = Trigger.from_settings(settings)
+
+    async def main() -> Decision:
+        feed = await trigger.refresh()
+        assert feed is not None
+        deadline = trigger.clock.now() + timedelta(hours=24)
+        try:
+            policy = CarbonPolicy(cost_tolerance_percent=100)
+            return trigger.decide(JOB.workload, policy, deadline).decision
+        finally:
+            feed.close()
+
+    return asyncio.run(main()), time.monotonic() - began
+
+
+def test_a_decision_rests_on_live_forecasts(settings: Settings, charts: Wire) -> None:
+    """Places are compared by what the provider says, each zone asked once, home first."""
+    decision, _ = decided(settings)
+    assert decision.chosen.main.zone == "ES"
+    assert {row.zone: row.kind.value for row in decision.provenance} == dict.fromkeys(
+        ("DE", "ES"), "forecast"
+    )
+    assert all("Energy-Charts" in row.source for row in decision.provenance)
+    assert all(row.fetched_at is not None for row in decision.provenance)
+    assert not decision.modelled
+    assert [asked.query["country"] for asked in charts.asked] == ["de", "es"]
+
+
+def test_a_second_process_asks_nobody(settings: Settings, charts: Wire) -> None:
+    """What is fresh in store is not asked for again, and is believed just the same."""
+    first, _ = decided(settings)
+    asked = len(charts.asked)
+    second, _ = decided(settings)
+    assert len(charts.asked) == asked
+    assert second.chosen.main.pool == first.chosen.main.pool
+    assert second.provenance == first.provenance
+
+
+@pytest.mark.parametrize("body", [b"", b"{}", b"<html>sorry</html>", b'{"unix_seconds": [1'])
+def test_a_provider_that_lies_changes_the_label_not_the_start(
+    settings: Settings, charts: Wire, body: bytes
+) -> None:
+    """With nothing to believe the run starts at once at home, and it is said why."""
+    charts.says("/co2eq", body)
+    decision, seconds = decided(settings)
+    assert decision.rule.value == "signal"
+    assert decision.chosen.start == decision.decided_at
+    assert decision.chosen.main.region == "aws:eu-central-1"
+    assert any("energy-charts" in note for note in decision.degraded)
+    assert seconds < 10
+
+
+def test_a_provider_that_dies_leaves_its_last_word(settings: Settings, charts: Wire) -> None:
+    """The stored forecast serves on; a provider that hangs costs seconds, not the deadline."""
+    first, _ = decided(settings)
+    charts.says("/co2eq", Answer(b"", delay=60))
+    store = settings.outlook
+    _age(store, timedelta(hours=8))
+    later, seconds = decided(settings)
+    assert seconds < 25
+    assert later.chosen.main.zone == first.chosen.main.zone
+    assert any("stale" in note for note in later.degraded)
+    _age(store, timedelta(days=2))
+    last, _ = decided(settings)
+    assert last.rule.value == "signal"
+    assert last.chosen.start == last.decided_at
+    assert last.chosen.main.region == "aws:eu-central-1"
+
+
+def _age(store: Path, by: timedelta) -> None:
+    """Let all that is in store have been heard earlier."""
+    import sqlite3  # noqa: PLC0415 - only here
+
+    with sqlite3.connect(store) as db:
+        seconds = by.total_seconds()
+        db.execute("UPDATE series SET fetched_at = fetched_at - ?", (seconds,))
+        db.execute("UPDATE series SET confirmed_at = confirmed_at - ?", (seconds,))
+        db.execute("DELETE FROM failure")
+    db.close()
+
+
+def test_a_store_that_cannot_be_used_stops_nothing(settings: Settings, tmp_path: Path) -> None:
+    """A file where the store's folder should be: the decision is made all the same, and says so."""
+    (tmp_path / "home").write_text("in the way")
+    decision, _ = decided(settings)
+    assert decision.chosen.main.zone == "ES"
+    assert any("outlook store" in note for note in decision.degraded)
+
+
+def test_replayed_time_asks_nobody(settings: Settings, charts: Wire) -> None:
+    """A replayed grid has no live signals."""
+    now = datetime.now(UTC).isoformat()
+    replayed = settings.model_copy(update={"clock": f"2026-06-01T00:00+00:00,{now},600"})
+    assert asyncio.run(Trigger.from_settings(replayed).refresh()) is None
+    assert not charts.asked
+
+
+def test_the_typical_day_is_used_where_it_is_allowed(settings: Settings, charts: Wire) -> None:
+    """`typical-day` at the end of the order stands in, and says that it is modelled."""
+    charts.says("/co2eq", b"{}")
+    assert settings.fleet is not None
+    text = settings.fleet.read_text()
+    settings.fleet.write_text(text.replace('["energy-charts"]', '["energy-charts", "typical-day"]'))
+    decision, _ = decided(settings)
+    assert decision.modelled
+    assert any("energy-charts" in note for note in decision.degraded)
+
+
+def test_the_command_shows_the_outlook(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """In the terminal, as JSON and as a picture."""
+    monkeypatch.setenv("CARBON_OFFLINE", "0")
+    monkeypatch.setenv("CARBON_HOME", str(settings.home))
+    monkeypatch.setenv("CARBON_FLEET", str(settings.fleet))
+    picture = settings.home / "outlook.png"
+    _run("outlook", "--learn", "30", "--picture", str(picture))
+    told = capsys.readouterr().out
+    assert "DE (home)" in told
+    assert "Energy-Charts" in told
+    assert "US-NW-PACW" in told  # no provider, and it is said
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    _run("outlook", "--json", "--hours", "48")
+    zones = {row["zone"]: row for row in json.loads(capsys.readouterr().out)["zones"]}
+    assert zones["DE"]["home"]
+    assert zones["DE"]["intensity"]["kind"] == "forecast"
+    assert 200 < zones["DE"]["intensity"]["now_g_per_kwh"] < 500
+    assert zones["US-NW-PACW"]["intensity"] is None
+    assert zones["US-NW-PACW"]["missing"]
+
+
+def _run(*arguments: str) -> None:
+    with pytest.raises(SystemExit) as left:
+        cli.main(arguments)
+    assert not left.value.code
+
+
+def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keys are secrets from the first moment on: nothing that prints settings prints them."""
+    monkeypatch.setenv("CARBON_ENTSOE_TOKEN", SECRET)
+    monkeypatch.setenv("CARBON_WATTTIME_PASSWORD", SECRET)
+    settings = Settings.load()
+    keys = asyncio.run(load_keys(settings))
+    assert keys.entsoe_token is not None
+    assert keys.entsoe_token.get_secret_value() == SECRET
+    assert SECRET not in repr(settings) + repr(keys) + settings.model_dump_json()
+
+
+@pytest.mark.server
+def test_keys_come_from_prefect_blocks(prefect_server: Sandbox) -> None:
+    """A Secret block of the right name is as good as the variable."""
+    assert prefect_server
+
+    async def main() -> None:
+        await Secret(value=SecretStr(SECRET)).save("carbon-electricity-maps-token", overwrite=True)
+        try:
+            keys = await load_keys(Settings())
+        finally:
+            await Secret.adelete("carbon-electricity-maps-token")
+        assert keys.electricity_maps_token is not None
+        assert keys.electricity_maps_token.get_secret_value() == SECRET
+        assert keys.entsoe_token is None
+
+    asyncio.run(main())
