@@ -15,7 +15,7 @@ import asyncio
 import logging
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Final, Literal, Protocol
+from typing import TYPE_CHECKING, Final, Literal
 
 from carbon._errors import (
     AuthError,
@@ -35,6 +35,7 @@ from carbon._store import Failure, Store
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from carbon._provider import Provider
     from carbon._series import IntensitySeries, PriceSeries
 
 _log = logging.getLogger("carbon")
@@ -62,52 +63,6 @@ _LEFT_ALONE: Final[Mapping[type[ProviderError], timedelta]] = {
 """How long a question that failed is not asked again."""
 
 
-class Terms(Protocol):
-    """What refreshing must know of a provider's terms."""
-
-    @property
-    def fresh(self) -> timedelta:
-        """Time within which it is not asked the same question again."""
-        ...
-
-    @property
-    def keep(self) -> timedelta | None:
-        """How long its numbers may be kept."""
-        ...
-
-
-class Answering(Protocol):
-    """What refreshing must know of a provider: :class:`carbon.providers.Provider` has it all."""
-
-    @property
-    def name(self) -> str:
-        """Name in settings and reports."""
-        ...
-
-    @property
-    def terms(self) -> Terms:
-        """What its terms allow."""
-        ...
-
-    def has_intensity(self, zone: str) -> bool:
-        """Tell whether it knows the intensity of a zone."""
-        ...
-
-    def has_price(self, zone: str) -> bool:
-        """Tell whether it knows the price of a zone."""
-        ...
-
-    async def intensity(
-        self, zone: str, start: datetime, end: datetime
-    ) -> Sequence[IntensitySeries]:
-        """Return what it has of a zone's intensity."""
-        ...
-
-    async def price(self, zone: str, start: datetime, end: datetime) -> Sequence[PriceSeries]:
-        """Return what it has of a zone's price."""
-        ...
-
-
 @dataclass(frozen=True)
 class Need:
     """What is to be known of a zone.
@@ -125,7 +80,7 @@ class Need:
 
 async def refresh(
     store: Store,
-    providers: Sequence[Answering],
+    providers: Sequence[Provider],
     needs: Sequence[Need],
     *,
     now: datetime,
@@ -164,7 +119,7 @@ async def refresh(
 
 def _settle(
     store: Store,
-    providers: Mapping[str, Answering],
+    providers: Mapping[str, Provider],
     needs: Sequence[Need],
     now: datetime,
     *,
@@ -192,7 +147,7 @@ class _Question:
     store: Store
     zone: str
     what: What
-    chain: Sequence[Answering]
+    chain: Sequence[Provider]
     now: datetime
     end: datetime
     history: timedelta | None
@@ -206,11 +161,11 @@ class _Question:
         except Unavailable as error:
             _log.warning("%s", error)
 
-    def _knows(self, provider: Answering) -> bool:
+    def _knows(self, provider: Provider) -> bool:
         knows = provider.has_price if self.what == "price" else provider.has_intensity
         return knows(self.zone)
 
-    async def _answered(self, provider: Answering) -> bool:
+    async def _answered(self, provider: Provider) -> bool:
         """Tell whether a provider has answered, now or recently."""
         name = provider.name
         last = self.store.confirmed(name, self.zone, self.what)
@@ -236,7 +191,7 @@ class _Question:
             return True
         return False
 
-    async def _from(self, provider: Answering) -> Sequence[IntensitySeries] | Sequence[PriceSeries]:
+    async def _from(self, provider: Provider) -> Sequence[IntensitySeries] | Sequence[PriceSeries]:
         if self.what == "price":
             return await provider.price(self.zone, self.now, self.end)
         kept = self.store.actual(provider.name, self.zone, self.now - _BACKLOG, self.now)
@@ -244,7 +199,7 @@ class _Question:
         back = self.history or max(_REVISED, min(missed + _REVISED, _BACKLOG))
         return await provider.intensity(self.zone, self.now - back, self.end)
 
-    def _note(self, provider: Answering, error: CarbonAwareError) -> None:
+    def _note(self, provider: Provider, error: CarbonAwareError) -> None:
         pause = next(
             (wait for leaf, wait in _LEFT_ALONE.items() if isinstance(error, leaf)),
             timedelta(minutes=5),

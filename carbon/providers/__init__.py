@@ -11,13 +11,13 @@ Each answer is a series without gaps that says what it is; each failure is one o
 
 from __future__ import annotations
 
+from carbon._provider import Provider, Terms
 from carbon.providers._carbon_aware_sdk import CarbonAwareSdk
 from carbon.providers._electricity_maps import ElectricityMaps
 from carbon.providers._energy_charts import EnergyCharts
 from carbon.providers._entsoe import Entsoe
 from carbon.providers._feed import Feed, Keys
 from carbon.providers._gb import GBCarbonIntensity
-from carbon.providers._provider import Provider, Terms
 from carbon.providers._watttime import WattTime
 from carbon.providers._web import Web
 

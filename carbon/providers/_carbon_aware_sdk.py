@@ -41,6 +41,7 @@ from pydantic import AliasChoices, AwareDatetime, BaseModel, BeforeValidator, Fi
 
 from carbon._clock import Clock, SystemClock
 from carbon._errors import AuthError, BadInput, NoData
+from carbon._provider import NoPrices, Terms
 from carbon._series import Accounting, Kind, Signal, require_window
 from carbon._stretch import Slot
 from carbon.providers._answers import (
@@ -52,11 +53,10 @@ from carbon.providers._answers import (
     parts,
     usual_ends,
 )
-from carbon.providers._provider import Terms, intensities
+from carbon.providers._made import intensities
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
-    from typing import Never
 
     from carbon._series import IntensitySeries
     from carbon.providers._web import Reply, Web
@@ -107,7 +107,7 @@ _FORECASTS: TypeAdapter[list[_Forecast]] = TypeAdapter(
 
 
 @dataclass(frozen=True)
-class CarbonAwareSdk:
+class CarbonAwareSdk(NoPrices):
     """Carbon intensity from a Carbon Aware SDK WebAPI.
 
     Args:
@@ -150,10 +150,6 @@ class CarbonAwareSdk:
         """Tell whether a location was given for the zone."""
         return zone in self.locations
 
-    def has_price(self, zone: str) -> bool:  # noqa: ARG002 - the seam asks for a zone
-        """Tell that it has no prices."""
-        return False
-
     async def intensity(
         self, zone: str, start: datetime, end: datetime
     ) -> Sequence[IntensitySeries]:
@@ -187,15 +183,6 @@ class CarbonAwareSdk:
         if not found:
             raise NoData(self.name, f"has nothing for {zone} in this window")
         return found
-
-    async def price(self, zone: str, start: datetime, end: datetime) -> Never:
-        """Refuse: it has no prices.
-
-        Raises:
-            NoData: Always.
-        """
-        require_window(start, end)
-        raise NoData(self.name, f"has no price of zone {zone!r}")
 
     async def _past(self, zone: str, start: datetime, end: datetime) -> _Part:
         first, last = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in (start, end))

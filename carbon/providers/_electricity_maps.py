@@ -36,10 +36,11 @@ from pydantic import SecretStr
 
 from carbon._clock import Clock, SystemClock
 from carbon._errors import AuthError, BadInput, BadResponse, NoData, PlanDenied, RateLimited
+from carbon._provider import Terms
 from carbon._series import Accounting, Kind, Signal, require_window
 from carbon.providers import _electricity_maps_body as wire
 from carbon.providers._answers import answered, hour_of, parts
-from carbon.providers._provider import Terms, intensities, prices
+from carbon.providers._made import intensities, prices
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

@@ -33,10 +33,11 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from carbon._errors import BadResponse, NoData
+from carbon._provider import Terms
 from carbon._series import Accounting, Kind, Signal, require_window
 from carbon._stretch import Slot
 from carbon.providers._codes import codes
-from carbon.providers._provider import Terms, intensities, prices
+from carbon.providers._made import intensities, prices
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -30,10 +30,11 @@ from typing import TYPE_CHECKING, ClassVar, Final
 from pydantic import SecretStr
 
 from carbon._errors import BadResponse, NoData
+from carbon._provider import Terms
 from carbon._series import Kind, require_window
 from carbon.providers._a44 import read, slots
 from carbon.providers._codes import codes
-from carbon.providers._provider import Terms, prices
+from carbon.providers._made import prices
 from carbon.providers._web import mask
 
 if TYPE_CHECKING:

@@ -35,7 +35,7 @@ if TYPE_CHECKING:
 
     from pydantic import SecretStr
 
-    from carbon.providers._provider import Provider
+    from carbon._provider import Provider
 
 _log = logging.getLogger("carbon")
 

@@ -20,15 +20,15 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 from pydantic import BaseModel, Field, TypeAdapter
 
 from carbon._errors import BadInput, BadResponse, NoData
+from carbon._provider import NoPrices, Terms
 from carbon._series import Accounting, Kind, Signal, require_window
 from carbon._stretch import Slot
 from carbon.providers._answers import MOST_ROWS, Moment, Number, parts
-from carbon.providers._provider import Terms, intensities
+from carbon.providers._made import intensities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
     from datetime import datetime
-    from typing import Never
 
     from carbon._series import IntensitySeries
     from carbon.providers._web import Reply, Web
@@ -71,7 +71,7 @@ _NATIONAL, _REGIONAL = TypeAdapter(_National), TypeAdapter(_Regional)
 
 
 @dataclass(frozen=True)
-class GBCarbonIntensity:
+class GBCarbonIntensity(NoPrices):
     """Carbon intensity of Great Britain and its regions.
 
     Args:
@@ -102,10 +102,6 @@ class GBCarbonIntensity:
         """Tell whether the zone is Great Britain or one of its regions."""
         return zone == _NATION or _numbered(zone) is not None
 
-    def has_price(self, zone: str) -> bool:  # noqa: ARG002 - the seam asks for a zone
-        """Tell that it has no prices."""
-        return False
-
     async def intensity(
         self, zone: str, start: datetime, end: datetime
     ) -> Sequence[IntensitySeries]:
@@ -135,15 +131,6 @@ class GBCarbonIntensity:
         if not found:
             raise NoData(self.name, f"has nothing for {zone} in this window")
         return found
-
-    async def price(self, zone: str, start: datetime, end: datetime) -> Never:
-        """Refuse: it has no prices.
-
-        Raises:
-            NoData: Always.
-        """
-        require_window(start, end)
-        raise NoData(self.name, f"has no price of zone {zone!r}")
 
     def _region(self, zone: str) -> int | None:
         return self.region if zone == _NATION else _numbered(zone)

@@ -33,15 +33,15 @@ from pydantic import SecretStr
 
 from carbon._clock import Clock, SystemClock
 from carbon._errors import AuthError, BadInput, BadResponse, NoData, ProviderError
+from carbon._provider import NoPrices, Terms
 from carbon._series import Accounting, Kind, Signal, require_window
 from carbon.providers import _watttime_body as wire
 from carbon.providers._answers import answered, hour_of, parts
 from carbon.providers._codes import codes
-from carbon.providers._provider import Terms, intensities
+from carbon.providers._made import intensities
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from typing import Never
 
     from carbon._series import IntensitySeries
     from carbon.providers._web import Web
@@ -62,7 +62,7 @@ class _Token:
 
 
 @dataclass(eq=False)
-class WattTime:
+class WattTime(NoPrices):
     """Marginal carbon intensity of WattTime.
 
     Args:
@@ -104,10 +104,6 @@ class WattTime:
         """Tell whether the zone is one of WattTime's regions."""
         return self._region(zone) is not None
 
-    def has_price(self, zone: str) -> bool:  # noqa: ARG002 - the seam asks for a zone
-        """Tell that it has no prices."""
-        return False
-
     async def intensity(
         self, zone: str, start: datetime, end: datetime
     ) -> Sequence[IntensitySeries]:
@@ -140,15 +136,6 @@ class WattTime:
         if not found:
             raise NoData(self.name, f"has nothing for {zone} in this window")
         return found
-
-    async def price(self, zone: str, start: datetime, end: datetime) -> Never:
-        """Refuse: it has no prices.
-
-        Raises:
-            NoData: Always.
-        """
-        require_window(start, end)
-        raise NoData(self.name, f"has no price of zone {zone!r}")
 
     async def signal_index(self, zone: str) -> float:
         """Return the percentile, 0 to 100, of the present among the next 24 hours.

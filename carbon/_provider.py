@@ -1,0 +1,93 @@
+"""The seam of all signal providers on the web; what speaks it stands in :mod:`carbon.providers`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, ClassVar, Never, Protocol
+
+from carbon._errors import NoData
+from carbon._series import IntensitySeries, PriceSeries, require_window
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+
+@dataclass(frozen=True)
+class Terms:
+    """What a provider's terms allow and ask for.
+
+    Attributes:
+        attribution: Who must be named beside the numbers.
+        licence: Licence of the data, or what is known of the terms.
+        fresh: Time within which it is not asked the same question again.
+        keep: How long its numbers may be kept; ``None`` for as long as they serve.
+    """
+
+    attribution: str
+    licence: str
+    fresh: timedelta
+    keep: timedelta | None = None
+
+
+class Provider(Protocol):
+    """A signal provider on the web.
+
+    Its answers are series without gaps: a gap cuts one in two. All intensities are of one signal
+    and one accounting, in gCO2e/kWh; actual, estimated and forecast values are series of their
+    own. Intervals that do not touch the window are left out. Nothing is filled in.
+    """
+
+    @property
+    def name(self) -> str:
+        """Name in settings and reports, e.g. ``energy-charts``."""
+        ...
+
+    @property
+    def terms(self) -> Terms:
+        """What its terms allow and ask for."""
+        ...
+
+    def has_intensity(self, zone: str) -> bool:
+        """Tell without asking whether it knows the intensity of a zone."""
+        ...
+
+    def has_price(self, zone: str) -> bool:
+        """Tell without asking whether it knows the electricity price of a zone."""
+        ...
+
+    async def intensity(
+        self, zone: str, start: datetime, end: datetime
+    ) -> Sequence[IntensitySeries]:
+        """Return what it has of a zone's intensity, past and future, within a window.
+
+        Raises:
+            NoData: It has nothing there.
+            ProviderError: It did not answer, or not with an answer.
+            BadInput: The window is naive, empty or backwards.
+        """
+        ...
+
+    async def price(self, zone: str, start: datetime, end: datetime) -> Sequence[PriceSeries]:
+        """Return what it has of a zone's electricity price within a window, as above."""
+        ...
+
+
+class NoPrices:
+    """What a provider without prices says of them."""
+
+    name: ClassVar[str]
+
+    def has_price(self, zone: str) -> bool:  # noqa: ARG002 - the seam asks for a zone
+        """Tell that it has none."""
+        return False
+
+    async def price(self, zone: str, start: datetime, end: datetime) -> Never:
+        """Refuse: it has none.
+
+        Raises:
+            NoData: Always.
+            BadInput: The window is naive, empty or backwards.
+        """
+        require_window(start, end)
+        raise NoData(self.name, f"has no price of zone {zone!r}")
