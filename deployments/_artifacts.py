@@ -7,14 +7,14 @@ import base64
 import json
 import re
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
 
-from carbon import Decision, Option
+from carbon import Decision, Option, Provenance
 from deployments._picture import decision_picture
 from deployments._settings import Settings
 from deployments._shown import best_effort, plain, table_cells
@@ -84,13 +84,21 @@ def explain(decision: Decision) -> str:
     lines += _list("Notes on the outlook", decision.degraded)
     lines += _list(
         "Where the numbers come from",
-        [
-            f"{row.zone}: {row.source} ({row.kind}, {row.signal}, {row.accounting})"
-            for row in decision.provenance
-        ],
+        [origin(row, decision.decided_at) for row in decision.provenance],
     )
     lines += ["", "Energy is declared by the workload or modelled from pool watts and run time."]
     return "\n".join(lines)
+
+
+def origin(row: Provenance, now: datetime) -> str:
+    """Say where a zone's numbers come from, how old they are, and what such ones were worth."""
+    told = [row.kind.value, row.signal.value, row.accounting.value]
+    if row.fetched_at is not None:
+        minutes = max(0, round((now - row.fetched_at) / timedelta(minutes=1)))
+        told.append(f"heard {minutes} min ago")
+    if row.trust is not None:
+        told.append(f"such forecasts got {row.trust:.0%} of the possible saving here")
+    return f"{row.zone}: {row.source} ({', '.join(told)})"
 
 
 def option_rows(decision: Decision) -> list[dict[str, str]]:

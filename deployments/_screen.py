@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from carbon import Decision
-from deployments._artifacts import option_rows, refusal_rows
+from deployments._artifacts import option_rows, origin, refusal_rows
 from deployments._zones import Zone, ZoneReport
 from work_pools import Outcome, Registration
 
@@ -54,7 +54,7 @@ def show_decision(decision: Decision, *, as_json: bool) -> None:
     if decision.refusals:
         out.print(table(refusal_rows(decision)))
     for told in decision.provenance:
-        out.print(f"[dim]{escape(told.zone)}: {escape(told.source)} ({told.kind})[/]")
+        out.print(f"[dim]{escape(origin(told, decision.decided_at))}[/]")
 
 
 def table(rows: list[dict[str, str]]) -> Table:
