@@ -218,14 +218,14 @@ class _Series:
         Raises:
             NoSignal: No whole step lies inside.
         """
-        seconds = step.total_seconds()
-        first = math.ceil(self._edges[0] / seconds - _INSTANT)
-        stop = math.floor(self._edges[-1] / seconds + _INSTANT)
+        epoch = datetime(1970, 1, 1, tzinfo=UTC)
+        first, stop = -((epoch - self.start) // step), (self.end - epoch) // step
         if stop <= first:
             raise NoSignal(f"{self.source} has no whole {step} of {self.zone}")
-        grid = np.arange(first, stop, dtype=np.float64) * seconds
-        means = self.means(grid, seconds)
-        epoch = datetime(1970, 1, 1, tzinfo=UTC)
+        seconds = step.total_seconds()
+        means = self.means(np.arange(first, stop, dtype=np.float64) * seconds, seconds)
+        if self.known:  # rounding must not carry a mean beyond what is allowed
+            means = np.clip(means, min(self.known), max(self.known))
         return replace(
             self,
             starts=[epoch + step * place for place in range(first, stop)],

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from carbon._errors import NoSignal
-from carbon._series import IntensitySeries, Kind
+from carbon._series import MAX_PLAUSIBLE_G_PER_KWH, IntensitySeries, Kind
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -42,14 +42,16 @@ def predict(history: Floats, hours: int) -> Floats | None:
     """Forecast the hours that follow a history.
 
     Args:
-        history: Hourly values up to the present, shape ``(n,)``; ``nan`` where one is not known.
+        history: Hourly values up to the present, shape ``(n,)``; ``nan`` where one is not known. It
+            begins with the first that is.
         hours: How many hours to forecast.
 
     Returns:
         The forecast, shape ``(hours,)``; ``None`` for less than two weeks of history, or one with
         too many gaps.
     """
-    days = min(len(history) // _HOURS, HISTORY.days)
+    heard = np.flatnonzero(np.isfinite(history))
+    days = min((len(history) - heard[0]) // _HOURS, HISTORY.days) if len(heard) else 0
     if days < _LEAST_DAYS:
         return None
     past = history[len(history) - days * _HOURS :].reshape(days, _HOURS)
@@ -63,7 +65,7 @@ def predict(history: Floats, hours: int) -> Floats | None:
     lead = np.arange(1, hours + 1)
     fading = _persistence(anomaly) ** (lead + len(anomaly) - 1 - last)
     values = typical[(lead - 1) % _HOURS] + anomaly[last] * fading
-    return np.asarray(np.maximum(values, 0.0), np.float64)
+    return np.asarray(np.clip(values, 0.0, MAX_PLAUSIBLE_G_PER_KWH), np.float64)
 
 
 def _persistence(anomaly: Floats) -> float:

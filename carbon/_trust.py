@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
-from carbon._series import IntensitySeries
+from carbon._series import MAX_PLAUSIBLE_G_PER_KWH, IntensitySeries
 from carbon._statistical import HOUR, full_hour, hourly, predict
 
 if TYPE_CHECKING:
@@ -79,7 +79,8 @@ class Trust(_Frozen):
         days: Days on which an issue was scored.
         saved_percent: Emissions of the reference job saved against starting it at once.
         possible_percent: The same with perfect foresight.
-        surplus_percent: The saving less its standard error: what is safe to expect.
+        surplus_percent: The saving less its standard error: what is safe to expect; 0 while that
+            rests on too few days.
         bias: Usual error by hour of the UTC day, gCO2e/kWh, shrunk to what is proven.
         deviation: Standard deviation of what is left of the error, by bucket of hours ahead.
         correlation: Of the errors of neighbouring hours.
@@ -116,7 +117,9 @@ class Trust(_Frozen):
     def corrected(self, series: IntensitySeries) -> IntensitySeries:
         """Return a forecast less its usual error at each hour of the day."""
         values = [
-            None if value is None else max(0.0, value + self.bias[start.hour])
+            None
+            if value is None
+            else min(max(0.0, value + self.bias[start.hour]), MAX_PLAUSIBLE_G_PER_KWH)
             for start, value in zip(series.starts, series.values, strict=True)
         ]
         return replace(series, values=values)
@@ -270,16 +273,19 @@ def _bias(errors: Floats, hour_of_day: NDArray[np.int64], days: int) -> Floats:
 
 
 def _deviation(left: Floats) -> tuple[float, ...]:
-    """Return the standard deviation by bucket of leads; an empty bucket takes the one before."""
-    found: list[float] = []
-    begin = 0
-    for last in _LEADS:
-        part = left[:, begin:last]
-        part = part[np.isfinite(part)]
-        before = found[-1] if found else 0.0
-        found.append(float(np.sqrt((part**2).mean())) if len(part) else before)
-        begin = last
-    return tuple(found)
+    """Return the standard deviation by bucket of leads.
+
+    An empty bucket takes the one before, and the first ones take the next: many a forecast begins
+    an hour after it was issued, which makes that hour no surer.
+    """
+    parts = (part[np.isfinite(part)] for part in np.split(left, _LEADS[:-1], axis=1))
+    found = [float(np.sqrt((part**2).mean())) if len(part) else None for part in parts]
+    before = next((value for value in found if value is not None), 0.0)
+    told = []
+    for value in found:
+        before = before if value is None else value
+        told.append(before)
+    return tuple(told)
 
 
 def _correlation(left: Floats) -> float:
@@ -292,7 +298,10 @@ def _correlation(left: Floats) -> float:
 
 
 def _saving(scores: Sequence[Score]) -> tuple[float, float, float]:
-    """Return saving, possible saving, and saving less its standard error, in percent."""
+    """Return saving, possible saving, and saving less its standard error, in percent.
+
+    Days whose reference job is not known whole do not count; a few that do prove nothing.
+    """
     by_day: defaultdict[object, list[tuple[float, float, float]]] = defaultdict(list)
     for one in scores:
         if one.at_once is not None and one.best is not None and one.chosen is not None:
@@ -304,10 +313,9 @@ def _saving(scores: Sequence[Score]) -> tuple[float, float, float]:
     at_once, best, chosen = table.T
     level = float(at_once.mean()) or 1.0
     saving = at_once - chosen
-    error = float(saving.std(ddof=1) / np.sqrt(len(saving))) if len(saving) > 1 else np.inf
-    percent = 100 / level
-    mean = float(saving.mean())
-    surplus = (mean - error) * percent if math.isfinite(error) else 0.0
+    percent, mean, surplus = 100 / level, float(saving.mean()), 0.0
+    if len(saving) >= _LEAST_DAYS:
+        surplus = (mean - float(saving.std(ddof=1) / np.sqrt(len(saving)))) * percent
     return mean * percent, float((at_once - best).mean()) * percent, surplus
 
 
