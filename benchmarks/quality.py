@@ -21,7 +21,8 @@ import numpy as np
 import polars as pl
 
 from carbon import Accounting, IntensitySeries, Kind
-from carbon._quality import Norm, inspect
+from carbon._findings import Norm
+from carbon._quality import inspect
 from carbon._series import regular
 
 if TYPE_CHECKING:

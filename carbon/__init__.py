@@ -29,12 +29,12 @@ from carbon._errors import (
     UnknownRegion,
     UnknownZone,
 )
+from carbon._findings import Fault, Finding
 from carbon._fleet import Fleet, Pool, PoolType
 from carbon._look import look
 from carbon._outlook import Outlook, Provenance, SignalSource
 from carbon._planner import plan
 from carbon._policy import CarbonPolicy, Strategy
-from carbon._quality import Fault, Finding
 from carbon._refresh import refresh
 from carbon._regions import Figure, Region, Source, region, regions
 from carbon._replay import ReplaySource

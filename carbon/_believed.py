@@ -2,8 +2,8 @@
 
 Step by step, and each step is said in the notes of the series:
 
-1. The provider's newest forecast, if it passes the quality gate; where it is not known, what the
-   provider said a little earlier.
+1. The provider's newest forecast that passes the quality gate, at most 36 hours old; where it is
+   not known, what the provider said a little earlier.
 2. Less its usual error by hour of the day, once that is proven.
 3. Beyond its horizon, and where there is none: a statistical forecast from the zone's own
    actual values, if that has beaten starting at once in this zone.
@@ -15,6 +15,7 @@ Step by step, and each step is said in the notes of the series:
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -22,14 +23,15 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from carbon._errors import NoSignal
+from carbon._findings import Fault, Finding
 from carbon._learn import statistical
-from carbon._quality import Fault, Finding, inspect
+from carbon._quality import inspect
 from carbon._series import joined
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from carbon._quality import Inspected
+    from carbon._findings import Inspected
     from carbon._rows import Issue
     from carbon._series import IntensitySeries, PriceSeries
     from carbon._store import Store
@@ -39,8 +41,11 @@ _EARLIER: Final = timedelta(hours=6)
 """What a provider said this much earlier stands in where its newest forecast says nothing."""
 
 _LOOKED_AT: Final = 3
-_LATEST: Final = timedelta(hours=48)
-_FIRST_STEP: Final = timedelta(hours=1)
+_FARTHEST_BACK: Final = 300
+_LATEST: Final = timedelta(hours=36)
+"""What was sent before this is not believed any more."""
+
+_LONGEST_STEP: Final = timedelta(hours=1)
 _MOMENT: Final = timedelta(seconds=1)
 
 
@@ -85,6 +90,7 @@ class StoredSource:
         providers: Zone to the name of its provider.
         now: The present moment; nothing that was fetched later is looked at.
         name: Name for people.
+        before: The source that comes before this one; what it lacked is said with the numbers.
     """
 
     def __init__(
@@ -94,7 +100,9 @@ class StoredSource:
         now: datetime,
         *,
         name: str = "signal providers",
+        before: StoredSource | None = None,
     ) -> None:
+        self._before = before
         self._store, self._providers, self._now, self._name = store, providers, now, name
         self._known: dict[tuple[str, datetime], Belief] = {}
         self._heard: dict[str, list[Issue]] = {}
@@ -148,7 +156,15 @@ class StoredSource:
         others = tuple(other for other, name in self._providers.items() if name == provider)
         made = _Making(self._store, provider, others, self._heard, zone, self._now, start, end)
         belief = made.belief()
-        return replace(belief, findings=tuple(made.findings), reasons=tuple(made.reasons))
+        findings, reasons = tuple(made.findings), tuple(made.reasons)
+        if self._before is not None:
+            passed = self._before.belief(zone, start, end)
+            findings = passed.findings + findings
+            if passed.reasons and belief.series is not None and passed.series is None:
+                note = f"{'; '.join(passed.reasons)}; using {provider} for {zone}"
+                series = replace(belief.series, notes=(*belief.series.notes, note))
+                belief = replace(belief, series=series)
+        return replace(belief, findings=findings, reasons=reasons)
 
 
 @dataclass
@@ -169,38 +185,61 @@ class _Making:
     def belief(self) -> Belief:
         own = self.store.trust(self.provider, self.zone)
         series = self._sent()
-        if series is not None and (own is None or not own.proven or own.earned):
-            return self._extended(_corrected(series, own))
+        if series is not None and (own is None or not own.judged or own.earned):
+            return self._extended(_corrected(series, own, self.findings))
         if (earned := self._statistical()) is not None:
             return earned
-        return _level_only(series, own) if series is not None and own is not None else Belief(None)
+        if series is not None and own is not None:
+            return _level_only(series, own, self.findings)
+        return Belief(None)
 
     def _sent(self) -> IntensitySeries | None:
-        """Return what the provider sent and what passes the quality gate."""
+        """Return what the provider sent last that passes the quality gate."""
         issues = self._issues(self.zone)
         if not issues:
             failure = self.store.failure(self.provider, self.zone, "intensity")
             unheard = f"{self.provider} has sent no forecast for {self.zone} yet"
             self.reasons.append(failure.text.rstrip(".") if failure else unheard)
             return None
-        looked = self._inspected(issues[0])
-        self.findings += looked.findings
-        if looked.series is None:
-            told = "; ".join(one.text for one in looked.findings if one.rejects)
-            self.reasons.append(f"{self.provider} is not believed for {self.zone}: {told}")
+        place, believed = self._first_believed(issues)
+        if believed is None:
             return None
-        since = self.now - _EARLIER
+        since = issues[place].fetched_at - _EARLIER
         earlier = [
             found
-            for issue in issues[1:]
+            for issue in issues[place + 1 : place + _LOOKED_AT]
             if issue.confirmed_at >= since
             and (found := self._inspected(issue).series)
-            and found.family == looked.series.family
+            and found.family == believed.family
         ]
-        series = joined([looked.series, *earlier]) if earlier else looked.series
-        if (present := self._from_start(series)) is None:
+        series = self._from_start(joined([believed, *earlier]) if earlier else believed)
+        if series is None:
             self.reasons.append(f"{self.provider} says nothing about now for {self.zone}")
-        return present and replace(present, notes=tuple(_notes(looked.findings)))
+            return None
+        notes = [f"{self.zone} {note}" for note in _notes(self.findings)]
+        if place:
+            lied = (
+                f"the last {place} answers of {self.provider} are"
+                if place > 1
+                else (f"the last answer of {self.provider} is")
+            )
+            notes.append(f"{self.zone}: {lied} not believed; an earlier one is used")
+        if earlier and not believed.covers(series.start, min(series.end, believed.end)):
+            notes.append(f"{self.zone}: some hours are from an earlier answer of {self.provider}")
+        return replace(series, notes=tuple(notes))
+
+    def _first_believed(self, issues: Sequence[Issue]) -> tuple[int, IntensitySeries | None]:
+        """Return the newest issue that passes the quality gate, and its place."""
+        for place, issue in enumerate(issues):
+            looked = self._inspected(issue)
+            if place == 0 or looked.series is not None:
+                self.findings += looked.findings
+            if looked.series is not None:
+                return place, looked.series
+            if place == 0:
+                told = "; ".join(one.text for one in looked.findings if one.rejects)
+                self.reasons.append(f"{self.provider} is not believed for {self.zone}: {told}")
+        return 0, None
 
     def _inspected(self, issue: Issue) -> Inspected:
         others = (
@@ -214,33 +253,37 @@ class _Making:
     def _issues(self, zone: str) -> list[Issue]:
         if zone not in self.heard:
             since = self.now - _LATEST
-            found = self.store.issues(self.provider, zone, since, self.now, most=_LOOKED_AT)
-            self.heard[zone] = found
+            self.heard[zone] = self.store.issues(
+                self.provider, zone, since, self.now, most=_LOOKED_AT
+            )
+        if zone == self.zone and len(self.heard[zone]) == _LOOKED_AT and self._all_lies(zone):
+            # The usual few are all lies: look for the last good one among all that are kept.
+            self.heard[zone] = self.store.issues(
+                self.provider, zone, self.now - _LATEST, self.now, most=_FARTHEST_BACK
+            )
         return self.heard[zone]
+
+    def _all_lies(self, zone: str) -> bool:
+        norm = self.store.norm(self.provider, zone)
+        return all(
+            inspect(issue.series, now=self.now, asked=self.end, norm=norm).series is None
+            for issue in self.heard[zone]
+        )
 
     def _from_start(self, series: IntensitySeries) -> IntensitySeries | None:
         """Return a series from the start of the window on; ``None`` if it says nothing then."""
         if series.end <= self.start:
             return None
         if series.start <= self.start:
-            series = series.within(self.start, series.end)
-        first = next(
-            (
-                begin
-                for begin, value in zip(series.starts, series.values, strict=True)
-                if value is not None
-            ),
-            series.end,
-        )
-        if first <= self.start:
-            return series
-        if first - self.start > _FIRST_STEP or first >= series.end:
+            present = series.within(self.start, series.end)
+            return present if present.values[0] is not None else None
+        late, step = series.start - self.start, _first_step(series)
+        if late > min(step, _LONGEST_STEP) or series.values[0] is None:
             return None
         # A forecast often begins with the next step. Its first value stands for the minutes before:
         # the actual value would not do, for the two differ in level.
-        rest = series.within(first, series.end)
         return replace(
-            rest, starts=[self.start, *rest.starts], values=[rest.values[0], *rest.values]
+            series, starts=[self.start, *series.starts], values=[series.values[0], *series.values]
         )
 
     def _statistical(self) -> Belief | None:
@@ -257,15 +300,19 @@ class _Making:
                 f"({own.saved_percent:+.1f} % over {own.days} days)"
             )
             return None
-        series = self._from_start(own.corrected(issues[0].series))
+        age = self.now - issues[0].fetched_at
+        series = self._from_start(own.corrected(issues[0].series)) if age < _LATEST else None
         if series is None:
             return None
-        return _belief(replace(series, notes=(f"{self.zone}: {series.source}",)), own)
+        hours = f", {age / timedelta(hours=1):.0f} h old" if age > timedelta(hours=2) else ""
+        return _belief(replace(series, notes=(f"{self.zone}: {series.source}{hours}",)), own)
 
     def _extended(self, belief: Belief) -> Belief:
         """Carry a belief on beyond its horizon, if what carries it on has earned its place."""
         assert belief.series is not None
-        if belief.series.end >= self.end:
+        own = belief.trust
+        if belief.series.end >= self.end or own is None or not own.earned:
+            # Only to a forecast that was corrected: else the seam would look like a cleaner hour.
             return belief
         kept = list(self.reasons)
         further = self._statistical()
@@ -280,27 +327,34 @@ class _Making:
         return replace(belief, series=replace(whole, notes=(*belief.series.notes, note)))
 
 
-def _corrected(series: IntensitySeries, own: Trust | None) -> Belief:
+def _first_step(series: IntensitySeries) -> timedelta:
+    return (*series.starts, series.end)[1] - series.start
+
+
+def _corrected(series: IntensitySeries, own: Trust | None, findings: Sequence[Finding]) -> Belief:
     """Return a forecast less its usual error, once that is proven."""
     if own is None or not own.proven:
-        return _belief(series, own)
-    return _belief(own.corrected(series), own)
+        return _belief(series, own, findings)
+    return _belief(own.corrected(series), own, findings)
 
 
-def _level_only(series: IntensitySeries, own: Trust) -> Belief:
+def _level_only(series: IntensitySeries, own: Trust, findings: Sequence[Finding]) -> Belief:
     """Return a forecast whose hours are not told apart, for they have been told wrongly here."""
-    mean = float(np.mean(series.known))
+    lengths = np.diff(series.edges)[[value is not None for value in series.values]]
+    mean = float(np.average(series.known, weights=lengths))
     note = (
         f"{series.zone}: its forecast has not beaten starting at once here "
         f"({own.saved_percent:+.1f} % over {own.days} days), so only its mean is used"
     )
-    flat = replace(series, starts=[series.start], values=[mean], notes=(*series.notes, note))
-    return _belief(flat, own)
+    values = [None if value is None else mean for value in series.values]
+    flat = replace(series, values=values, notes=(*series.notes, note))
+    return _belief(flat, own, findings)
 
 
-def _belief(series: IntensitySeries, own: Trust | None) -> Belief:
-    """Put series and trust together."""
-    weight = own.captured if own is not None and own.proven else None
+def _belief(series: IntensitySeries, own: Trust | None, findings: Sequence[Finding] = ()) -> Belief:
+    """Put series and trust together; what was found in the series lowers the trust."""
+    kept = math.prod(finding.weight for finding in findings if not finding.rejects)
+    weight = own.captured * kept if own is not None and own.judged else None
     issued_at = series.issued_at or series.fetched_at
     return Belief(replace(series, trust=weight), own, issued_at=issued_at)
 
@@ -308,5 +362,7 @@ def _belief(series: IntensitySeries, own: Trust | None) -> Belief:
 def _notes(findings: Sequence[Finding]) -> Iterator[str]:
     """Yield what must be said of a forecast that is believed all the same."""
     for finding in findings:
-        if finding.fault is not Fault.SHORT:  # the outlook says where each zone ends
+        if (
+            not finding.rejects and finding.fault is not Fault.SHORT
+        ):  # the outlook says where each zone ends
             yield f"{finding.fault.value}: {finding.text}"

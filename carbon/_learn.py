@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from carbon._errors import NoSignal
-from carbon._quality import Norm
+from carbon._findings import Norm
+from carbon._quality import sound
 from carbon._series import Kind
 from carbon._statistical import HISTORY, HOUR, forecast, full_hour, hourly
 from carbon._trust import JOB, SLACK, hindcast, score_series, trust
@@ -20,6 +21,10 @@ if TYPE_CHECKING:
 _DAY: Final = timedelta(days=1)
 _AHEAD: Final = timedelta(hours=72)
 _EVERY: Final = timedelta(minutes=30)
+_SILENT: Final = timedelta(hours=6)
+_RANGE: Final = (0.002, 0.998)
+"""Quantiles that are taken for the range of a zone: a single wild value is none of it."""
+
 _OVER: Final = SLACK + JOB + HOUR
 """After this time the reference job of an issue is over wherever it was put."""
 
@@ -50,6 +55,8 @@ def learn(store: Store, provider: str, zone: str, now: datetime, *, anew: bool =
     actual = store.actual(provider, zone, now - HISTORY - _DAY, now)
     if actual is None:
         return
+    # What a provider says of the past is no more sacred than what it says of the future.
+    actual = sound(actual)
     _keep_norm(store, provider, actual, now)
     _score_issues(store, provider, zone, actual, now)
     _score_hindcasts(store, provider, zone, actual, now)
@@ -57,6 +64,8 @@ def learn(store: Store, provider: str, zone: str, now: datetime, *, anew: bool =
         found = trust(store.scores(method, zone, now - HISTORY - 2 * _DAY), now)
         if found is not None:
             store.set_trust(method, zone, found, now)
+    if now - actual.end > _SILENT:
+        return  # nothing new to forecast from: what was issued last grows old, and says so
     try:
         store.add(statistical(provider), [forecast(actual, now, now + _AHEAD)], now)
     except NoSignal:
@@ -68,8 +77,15 @@ def _keep_norm(store: Store, provider: str, actual: IntensitySeries, now: dateti
     lengths = np.diff(actual.edges)
     known = np.array([value is not None for value in actual.values])
     days = float(lengths[known].sum()) / _DAY.total_seconds()
-    norm = Norm(min(actual.known), max(actual.known), days)
-    store.set_norm(provider, actual.zone, norm, now)
+    if not actual.known:
+        return
+    least, most = (float(value) for value in np.quantile(actual.known, _RANGE))
+    before = store.norm(provider, actual.zone)
+    # Terms may forbid to keep values for long; what was learned from more of them stays.
+    longer = before is not None and before.days > days + 1
+    store.set_norm(
+        provider, actual.zone, before if before and longer else Norm(least, most, days), now
+    )
 
 
 def _score_issues(

@@ -87,6 +87,11 @@ class _Planning:
             at_home = self._last_resort().pools == self.home.pools
             where = "at home" if at_home else "and leaves home out"
             return self._at_once(Rule.POLICY, f"The policy says to run at once {where}.")
+        if self.baseline.g is None:
+            return self._at_once(
+                Rule.SIGNAL,
+                "What the run would emit at once at home is not known, so it starts at once.",
+            )
         chains = [request.chain(pools) for pools in itertools.product(*self.permitted)]
         sets = [
             found

@@ -14,14 +14,13 @@ fault, and how often it cries wolf, is measured by ``benchmarks/quality.py`` on 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from datetime import datetime, timedelta
-from enum import StrEnum
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict
 
+from carbon._findings import Fault, Finding, Inspected, Norm
 from carbon._series import Accounting, Signal
 from carbon._typical import zones
 
@@ -76,81 +75,6 @@ the range of a week, 1 in 230 that of two weeks, none in 1,400 that of three."""
 _LEAST_LEFT: Final = 0.5
 
 
-class Fault(StrEnum):
-    """What can be wrong with a series."""
-
-    ZEROS = "zeros"
-    FROZEN = "frozen"
-    GLITCH = "glitch"
-    OUT_OF_RANGE = "out-of-range"
-    COPIED_DAY = "copied-day"
-    OTHER_ZONE = "other-zone"
-    LEVEL = "level"
-    GAPS = "gaps"
-    SHORT = "short"
-    STALE = "stale"
-    TOO_LITTLE = "too-little"
-
-
-_WEIGHTS: Final = {
-    Fault.GAPS: 0.9,
-    Fault.SHORT: 1.0,  # what is there is as good as ever
-    Fault.STALE: 0.7,
-    Fault.GLITCH: 0.8,
-    Fault.COPIED_DAY: 0.8,
-}
-"""What is left of the trust in a series with this finding; a half where nothing stands here."""
-
-
-class Finding(BaseModel):
-    """Something that is wrong with a series.
-
-    Attributes:
-        fault: Its name.
-        text: The same in words, with numbers.
-        rejects: Whether the whole series is not believed for it.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    fault: Fault
-    text: str
-    rejects: bool = False
-
-    @property
-    def weight(self) -> float:
-        """Return what it leaves of the trust in the series, 0 to 1."""
-        return 0.0 if self.rejects else _WEIGHTS.get(self.fault, 0.5)
-
-
-@dataclass(frozen=True)
-class Norm:
-    """What a zone's intensity has been in this signal and accounting, from stored actual values.
-
-    Attributes:
-        least: Lowest value, gCO2e/kWh.
-        most: Highest value.
-        days: Days that this is known of.
-    """
-
-    least: float
-    most: float
-    days: float
-
-
-@dataclass(frozen=True)
-class Inspected:
-    """A series after the quality gate.
-
-    Attributes:
-        series: Without the values that are not believed; ``None`` when nothing useful is left.
-        findings: What was found.
-    """
-
-    series: IntensitySeries | None
-    findings: tuple[Finding, ...]
-
-
 def inspect(
     series: IntensitySeries,
     *,
@@ -180,6 +104,14 @@ def inspect(
         findings += _left(believed, now, min(asked, series.end))
     rejected = any(finding.rejects for finding in findings)
     return Inspected(None if rejected else believed, tuple(findings))
+
+
+def sound(series: IntensitySeries) -> IntensitySeries:
+    """Return actual values without those that no grid has: zeros, and a feed that stood still."""
+    looked = _Looked(series, None)
+    _zeros(looked)
+    _frozen(looked)
+    return looked.believed()
 
 
 class _Looked:

@@ -4,9 +4,10 @@
 
     await refresh(store, providers, needs, now=now, until=deadline)
 
-For each zone the providers are asked in the order of its chain until one answers; all zones are
-asked at the same time. Nothing here raises: what failed is kept with the time until which it is not
-asked again, and the outlook says so. A provider is left alone as long as its terms want.
+For each zone the providers are asked in the order of its chain until one sends a forecast that can
+be believed; all zones are asked at the same time, and each provider has its share of the time.
+Nothing here raises: what failed is kept with the time until which it is not asked again, and the
+outlook says so. A provider is left alone as long as its terms want.
 """
 
 from __future__ import annotations
@@ -29,14 +30,16 @@ from carbon._errors import (
     Unavailable,
 )
 from carbon._learn import learn, statistical
+from carbon._quality import inspect
+from carbon._rows import Failure
+from carbon._series import IntensitySeries, Kind, PriceSeries, joined
 from carbon._statistical import HISTORY
-from carbon._store import Failure, Store
+from carbon._store import Store
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from carbon._provider import Provider
-    from carbon._series import IntensitySeries, PriceSeries
 
 _log = logging.getLogger("carbon")
 
@@ -48,6 +51,9 @@ _REVISED: Final = timedelta(hours=26)
 _BACKLOG: Final = timedelta(days=7)
 _SCORED: Final = timedelta(days=4)
 """By then a forecast has been scored, and is kept no longer."""
+
+_JUDGED: Final = timedelta(days=70)
+"""Scores that are older say nothing any more."""
 
 _AHEAD: Final = timedelta(hours=72)
 """No provider forecasts further."""
@@ -100,21 +106,17 @@ async def refresh(
         history: Ask for actual values this far back, to learn from them at once.
     """
     by_name = {provider.name: provider for provider in providers}
+    limit = asyncio.get_running_loop().time() + patience.total_seconds()
+    state = _State(store, now, history, limit)
     end = min(max(until, now + timedelta(hours=24)), now + _AHEAD)
     rounds = []
     for need in needs:
         whats: tuple[What, ...] = ("intensity", "price") if need.price else ("intensity",)
         chain = [by_name[name] for name in need.chain if name in by_name]
-        rounds += [_Question(store, need.zone, what, chain, now, end, history) for what in whats]
-    tasks = [asyncio.create_task(question.ask()) for question in rounds]
-    if tasks:
-        _, late = await asyncio.wait(tasks, timeout=patience.total_seconds())
-        for task in late:
-            task.cancel()
-        await asyncio.gather(*late, return_exceptions=True)
-        if late:
-            _log.warning("%d questions to signal providers were not answered in time", len(late))
-    _settle(store, by_name, needs, now, anew=history is not None)
+        rounds += [_Question(state, need.zone, what, chain, end) for what in whats]
+    await asyncio.gather(*(question.ask() for question in rounds))
+    if not state.broken:
+        _settle(store, by_name, needs, now, anew=history is not None)
 
 
 def _settle(
@@ -134,50 +136,89 @@ def _settle(
         for name, provider in providers.items():
             keep = provider.terms.keep or HISTORY + _BACKLOG
             scored = now - min(keep, _SCORED)
-            store.prune(name, forecasts=scored, actual=now - keep)
-            store.prune(statistical(name), forecasts=scored, actual=now)
-    except Unavailable as error:
-        _log.warning("%s", error)
+            store.prune(name, forecasts=scored, actual=now - keep, scores=now - _JUDGED)
+            store.prune(statistical(name), forecasts=scored, actual=now, scores=now - _JUDGED)
+    except Exception as error:  # noqa: BLE001 - what is learned must not stop what is decided
+        _log.warning("Nothing was learned from what the providers sent: %s", _line(error))
+
+
+def _line(error: Exception) -> str:
+    own = isinstance(error, CarbonAwareError)
+    return " ".join(str(error).split()) if own else type(error).__name__
+
+
+@dataclass
+class _State:
+    """What all questions of one refresh share.
+
+    Attributes:
+        store: Where answers are kept.
+        now: The present moment.
+        history: How far back to ask, if all is to be asked.
+        limit: Time of the event loop by which all must be over.
+        broken: Whether the store has failed; then nobody waits for it again.
+    """
+
+    store: Store
+    now: datetime
+    history: timedelta | None
+    limit: float
+    broken: bool = False
 
 
 @dataclass(frozen=True)
 class _Question:
     """One thing to be known of one zone."""
 
-    store: Store
+    state: _State
     zone: str
     what: What
     chain: Sequence[Provider]
-    now: datetime
     end: datetime
-    history: timedelta | None
+
+    @property
+    def store(self) -> Store:
+        return self.state.store
+
+    @property
+    def now(self) -> datetime:
+        return self.state.now
 
     async def ask(self) -> None:
-        """Ask the chain until somebody answers; a store that fails ends it."""
-        try:
-            for provider in self.chain:
-                if self._knows(provider) and await self._answered(provider):
+        """Ask the chain until somebody is believed; a store that fails ends it for all."""
+        able = [provider for provider in self.chain if self._knows(provider)]
+        for place, provider in enumerate(able):
+            left = self.state.limit - asyncio.get_running_loop().time()
+            if self.state.broken or left <= 0:
+                return
+            try:
+                if await self._answered(provider, left / (len(able) - place)):
                     return
-        except Unavailable as error:
-            _log.warning("%s", error)
+            except Unavailable as error:
+                if not self.state.broken:
+                    _log.warning("%s", error)
+                self.state.broken = True
 
     def _knows(self, provider: Provider) -> bool:
         knows = provider.has_price if self.what == "price" else provider.has_intensity
         return knows(self.zone)
 
-    async def _answered(self, provider: Provider) -> bool:
-        """Tell whether a provider has answered, now or recently."""
+    async def _answered(self, provider: Provider, seconds: float) -> bool:
+        """Tell whether a provider has sent what can be believed, now or recently."""
         name = provider.name
-        last = self.store.confirmed(name, self.zone, self.what)
-        fresh = last is not None and self.now - last < provider.terms.fresh
-        if fresh and self.history is None:
-            return True
         failed = self.store.failure(name, self.zone, self.what)
-        if failed and failed.until > self.now:
+        if failed and self.now < failed.until and self.state.history is None:
             return False
+        last = self.store.confirmed(name, self.zone, self.what)
+        fresh = last is not None and timedelta(0) <= self.now - last < provider.terms.fresh
+        if fresh and self.state.history is None:
+            return True
         try:
-            found = await self._from(provider)
+            async with asyncio.timeout(seconds):
+                found = await self._from(provider)
             self.store.add(name, found, self.now)
+        except TimeoutError:
+            self._note(provider, Transient(name, f"gave no answer within {seconds:.0f} s"))
         except Unavailable as error:
             if not isinstance(error, ProviderError):
                 raise  # the store
@@ -188,15 +229,39 @@ class _Question:
             # Only its kind: a stranger's text may hold an address with a key in it.
             self._note(provider, BadResponse(name, f"its client failed ({type(error).__name__})"))
         else:
-            return True
+            wrong = self._wrong(provider, found)
+            if not wrong:
+                return True
+            # Kept all the same, and the next provider is asked.
+            until = self.now + provider.terms.fresh
+            self.store.fail(name, self.zone, self.what, Failure("not-believed", wrong, until))
         return False
+
+    def _wrong(
+        self, provider: Provider, found: Sequence[IntensitySeries] | Sequence[PriceSeries]
+    ) -> str:
+        """Say why an answer is of no use for a decision; empty where it is of use."""
+        name = provider.name
+        ahead = [one for one in found if isinstance(one, PriceSeries) or one.kind is Kind.FORECAST]
+        if not ahead:
+            return f"{name}: has no forecast for {self.zone}."
+        whole = joined(ahead)
+        if isinstance(whole, PriceSeries):
+            return "" if whole.end > self.now else f"{name}: has no price of {self.zone} ahead."
+        looked = inspect(whole, now=self.now, asked=self.end, norm=self.store.norm(name, self.zone))
+        if looked.series is None:
+            told = "; ".join(one.text for one in looked.findings if one.rejects)
+            return f"{name}: is not believed for {self.zone}: {told}."
+        return ""
 
     async def _from(self, provider: Provider) -> Sequence[IntensitySeries] | Sequence[PriceSeries]:
         if self.what == "price":
             return await provider.price(self.zone, self.now, self.end)
         kept = self.store.actual(provider.name, self.zone, self.now - _BACKLOG, self.now)
         missed = self.now - kept.end if kept else _BACKLOG
-        back = self.history or max(_REVISED, min(missed + _REVISED, _BACKLOG))
+        back = self.state.history or max(_REVISED, min(missed + _REVISED, _BACKLOG))
+        if provider.terms.keep is not None:
+            back = min(back, provider.terms.keep)
         return await provider.intensity(self.zone, self.now - back, self.end)
 
     def _note(self, provider: Provider, error: CarbonAwareError) -> None:

@@ -1,4 +1,4 @@
-"""Rows of the outlook store: series as blobs of doubles, and back."""
+"""Tables and rows of the outlook store: series as blobs of doubles, and back."""
 
 from __future__ import annotations
 
@@ -22,12 +22,50 @@ _LEAST_APART: Final = 60.0
 """Seconds between two values below which nothing is missing between them."""
 
 
+VERSION: Final = 1
+SCHEMA: Final = """
+CREATE TABLE series (
+  provider TEXT, zone TEXT, what TEXT, kind TEXT, signal TEXT, accounting TEXT, currency TEXT,
+  source TEXT, issued_at REAL, fetched_at REAL, confirmed_at REAL, begins REAL, ends REAL,
+  digest TEXT, edges BLOB, amounts BLOB);
+CREATE INDEX series_newest ON series (provider, zone, what, kind, fetched_at);
+CREATE TABLE actual (
+  provider TEXT, zone TEXT, signal TEXT, accounting TEXT, source TEXT, begins REAL, ends REAL,
+  amount REAL, estimated INTEGER, PRIMARY KEY (provider, zone, signal, accounting, begins)
+) WITHOUT ROWID;
+CREATE TABLE failure (
+  provider TEXT, zone TEXT, what TEXT, label TEXT, told TEXT, until REAL,
+  PRIMARY KEY (provider, zone, what));
+CREATE TABLE score (
+  method TEXT, zone TEXT, issued_at REAL, score TEXT, PRIMARY KEY (method, zone, issued_at));
+CREATE TABLE norm (
+  provider TEXT, zone TEXT, at REAL, least REAL, most REAL, days REAL,
+  PRIMARY KEY (provider, zone));
+CREATE TABLE trust (method TEXT, zone TEXT, at REAL, trust TEXT, PRIMARY KEY (method, zone));
+"""
+
+
+@dataclass(frozen=True)
+class Failure:
+    """A question that failed and is not asked again yet.
+
+    Attributes:
+        label: Kind of the failure, e.g. ``rate-limited``.
+        text: What was wrong.
+        until: When it may be asked again.
+    """
+
+    label: str
+    text: str
+    until: datetime
+
+
 @dataclass(frozen=True)
 class Issue:
     """What a provider sent at one time.
 
     Attributes:
-        fetched_at: When it was first sent so.
+        fetched_at: When it was first sent so; its age counts from here.
         confirmed_at: When the provider last sent the same.
         series: The series, joined, unknown between its pieces.
     """
@@ -55,7 +93,7 @@ def points(provider: str, series: IntensitySeries) -> Iterator[tuple[object, ...
 def issue(zone: str, row: Sequence[Any]) -> Issue:
     """Return an issue out of a row: kind, signal, accounting, source, three times, two blobs."""
     kind, signal, accounting, source, issued_at, fetched_at, confirmed_at, edges, blob = row
-    confirmed = datetime.fromtimestamp(confirmed_at, UTC)
+    fetched, confirmed = (datetime.fromtimestamp(at, UTC) for at in (fetched_at, confirmed_at))
     series = IntensitySeries(
         zone,
         *columns(edges, blob),
@@ -64,9 +102,9 @@ def issue(zone: str, row: Sequence[Any]) -> Issue:
         signal=Signal(signal),
         accounting=Accounting(accounting),
         issued_at=moment(issued_at),
-        fetched_at=confirmed,
+        fetched_at=fetched,
     )
-    return Issue(datetime.fromtimestamp(fetched_at, UTC), confirmed, series)
+    return Issue(fetched, confirmed, series)
 
 
 def columns(edges: bytes, blob: bytes) -> Columns:

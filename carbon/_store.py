@@ -10,7 +10,6 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 from contextlib import contextmanager
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
@@ -18,8 +17,19 @@ from typing import TYPE_CHECKING, Final, TypeVar
 from pydantic import TypeAdapter, ValidationError
 
 from carbon._errors import CarbonAwareError, Unavailable
-from carbon._quality import Norm
-from carbon._rows import Issue, amounts, columns, filled, issue, moment, points
+from carbon._findings import Norm
+from carbon._rows import (
+    SCHEMA,
+    VERSION,
+    Failure,
+    Issue,
+    amounts,
+    columns,
+    filled,
+    issue,
+    moment,
+    points,
+)
 from carbon._series import Accounting, IntensitySeries, Kind, PriceSeries, Signal, joined
 from carbon._trust import Score, Trust
 
@@ -27,43 +37,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 
-_VERSION: Final = 1
-_BUSY_SECONDS: Final = 5.0
-_SCHEMA: Final = """
-CREATE TABLE series (
-  provider TEXT, zone TEXT, what TEXT, kind TEXT, signal TEXT, accounting TEXT, currency TEXT,
-  source TEXT, issued_at REAL, fetched_at REAL, confirmed_at REAL, begins REAL, ends REAL,
-  digest TEXT, edges BLOB, amounts BLOB);
-CREATE INDEX series_newest ON series (provider, zone, what, kind, fetched_at);
-CREATE TABLE actual (
-  provider TEXT, zone TEXT, signal TEXT, accounting TEXT, source TEXT, begins REAL, ends REAL,
-  amount REAL, estimated INTEGER, PRIMARY KEY (provider, zone, signal, accounting, begins)
-) WITHOUT ROWID;
-CREATE TABLE failure (
-  provider TEXT, zone TEXT, what TEXT, label TEXT, told TEXT, until REAL,
-  PRIMARY KEY (provider, zone, what));
-CREATE TABLE score (
-  method TEXT, zone TEXT, issued_at REAL, score TEXT, PRIMARY KEY (method, zone, issued_at));
-CREATE TABLE norm (
-  provider TEXT, zone TEXT, at REAL, least REAL, most REAL, days REAL,
-  PRIMARY KEY (provider, zone));
-CREATE TABLE trust (method TEXT, zone TEXT, at REAL, trust TEXT, PRIMARY KEY (method, zone));
-"""
-
-
-@dataclass(frozen=True)
-class Failure:
-    """A question that failed and is not asked again yet.
-
-    Attributes:
-        label: Kind of the failure, e.g. ``rate-limited``.
-        text: What was wrong.
-        until: When it may be asked again.
-    """
-
-    label: str
-    text: str
-    until: datetime
+_BUSY_SECONDS: Final = 1.0
 
 
 class Store:
@@ -83,7 +57,7 @@ class Store:
             if path is not None:
                 path.parent.mkdir(parents=True, exist_ok=True)
             self._db = sqlite3.connect(path or ":memory:", timeout=_BUSY_SECONDS)
-            if self._version() != _VERSION:
+            if self._version() != VERSION:
                 self._make()
 
     def close(self) -> None:
@@ -96,14 +70,14 @@ class Store:
     def _make(self) -> None:
         """Make the tables, once, whoever comes first; those of another version go."""
         with self._write() as db:
-            if self._version() == _VERSION:
+            if self._version() == VERSION:
                 return
             tables = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
             for (name,) in tables:
                 db.execute(f'DROP TABLE "{name}"')
-            for statement in filter(str.strip, _SCHEMA.split(";")):
+            for statement in filter(str.strip, SCHEMA.split(";")):
                 db.execute(statement)
-            db.execute(f"PRAGMA user_version = {_VERSION}")
+            db.execute(f"PRAGMA user_version = {VERSION}")
 
     @contextmanager
     def _write(self) -> Iterator[sqlite3.Connection]:
@@ -123,7 +97,14 @@ class Store:
             series: Its series; actual and estimated values join those that are kept.
             at: When they were fetched.
         """
-        ahead = [one for one in series if isinstance(one, PriceSeries) or one.kind is Kind.FORECAST]
+        currency = next((one.currency for one in series if isinstance(one, PriceSeries)), "")
+        # Of prices in several currencies those in the first one are kept: they cannot be joined.
+        ahead = [
+            one
+            for one in series
+            if (isinstance(one, PriceSeries) and one.currency == currency)
+            or (isinstance(one, IntensitySeries) and one.kind is Kind.FORECAST)
+        ]
         past = [
             one
             for one in series
@@ -206,7 +187,8 @@ class Store:
             " ORDER BY fetched_at DESC LIMIT ?",
             (provider, zone, until.timestamp(), since.timestamp(), most),
         )
-        return [issue(zone, row) for row in rows]
+        with _told(self.path):
+            return [issue(zone, row) for row in rows]
 
     def price(self, provider: str, zone: str, at: datetime) -> PriceSeries | None:
         """Return the newest price that a provider has sent for a zone by then."""
@@ -219,15 +201,16 @@ class Store:
         if not rows:
             return None
         kind, currency, source, issued_at, confirmed_at, edges, blob = rows[0]
-        return PriceSeries(
-            zone,
-            *columns(edges, blob),
-            source,
-            kind=Kind(kind),
-            currency=currency,
-            issued_at=moment(issued_at),
-            fetched_at=moment(confirmed_at),
-        )
+        with _told(self.path):
+            return PriceSeries(
+                zone,
+                *columns(edges, blob),
+                source,
+                kind=Kind(kind),
+                currency=currency,
+                issued_at=moment(issued_at),
+                fetched_at=moment(confirmed_at),
+            )
 
     def actual(
         self, provider: str, zone: str, start: datetime, end: datetime
@@ -341,13 +324,16 @@ class Store:
 
     # -- housekeeping --------------------------------------------------------------------------
 
-    def prune(self, provider: str, *, forecasts: datetime, actual: datetime) -> None:
-        """Forget what a provider sent; scores stay.
+    def prune(
+        self, provider: str, *, forecasts: datetime, actual: datetime, scores: datetime
+    ) -> None:
+        """Forget what a provider sent.
 
         Args:
             provider: Name of the provider.
             forecasts: Forecasts and prices that were last sent before this are forgotten.
             actual: Actual values from before this are forgotten.
+            scores: Scores of issues from before this are forgotten.
         """
         with self._write() as db:
             db.execute(
@@ -356,6 +342,10 @@ class Store:
             )
             db.execute(
                 "DELETE FROM actual WHERE provider = ? AND ends < ?", (provider, actual.timestamp())
+            )
+            db.execute(
+                "DELETE FROM score WHERE method = ? AND issued_at < ?",
+                (provider, scores.timestamp()),
             )
 
     def _read(self, query: str, values: tuple[object, ...]) -> list[tuple]:  # type: ignore[type-arg]  # rows of SQLite
@@ -379,10 +369,18 @@ def _parsed(shape: TypeAdapter[_T], text: str) -> _T | None:
 def _told(path: Path | None) -> Iterator[None]:
     try:
         yield
+    except sqlite3.OperationalError as error:
+        if "locked" not in str(error):
+            raise _unusable(path, error) from error
+        raise Unavailable(f"The outlook store {path} is busy. Try again.") from error
     except (sqlite3.Error, OSError) as error:
-        raise Unavailable(
-            f"The outlook store {path} cannot be used ({error}). Make its folder writable, or "
-            "delete the file: it is fetched anew."
-        ) from error
-    except CarbonAwareError as error:  # a series that cannot be: the file was tampered with
+        raise _unusable(path, error) from error
+    except (CarbonAwareError, ValueError) as error:  # what cannot be: it was tampered with
         raise Unavailable(f"The outlook store {path} is damaged ({error}). Delete it.") from error
+
+
+def _unusable(path: Path | None, error: Exception) -> Unavailable:
+    return Unavailable(
+        f"The outlook store {path} cannot be used ({error}). Make its folder writable, or delete "
+        "the file: it is fetched anew."
+    )

@@ -103,6 +103,11 @@ class Trust(_Frozen):
         return self.days >= _LEAST_DAYS
 
     @property
+    def judged(self) -> bool:
+        """Whether it could be seen what it saves: short forecasts and flat grids save nothing."""
+        return self.proven and self.possible_percent > 0
+
+    @property
     def earned(self) -> bool:
         """Whether it has beaten starting at once, by more than its standard error."""
         return self.proven and self.surplus_percent > 0

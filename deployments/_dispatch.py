@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any, Final
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from prefect.flow_runs import wait_for_flow_run
 from prefect.logging import get_run_logger
 from prefect.states import AwaitingRetry
 
-from carbon import CarbonPolicy, Decision
+from carbon import CarbonPolicy, Decision, Strategy
 from deployments._artifacts import publish_decision
 from deployments._errors import NotDeployed, StageFailed
 from deployments._gate import Log, planning
@@ -31,6 +32,9 @@ from deployments._trigger import Trigger, Verdict
 
 _LOOK_AGAIN: Final = 10
 """Seconds after which the state is read again, should an event have been lost."""
+
+_PATIENCE: Final = timedelta(seconds=10)
+"""Longest time that a stage waits for signal providers."""
 
 _PAUSE: Final = 2
 """Seconds between two looks at a retried run, whose earlier end is still being told."""
@@ -71,7 +75,8 @@ async def dispatch(
     entry_id = context.flow_run.id
     policy = job.policy_for(policy)
     order = _Order(job, stage, dict(parameters), policy, data_class, trigger, entry_id)
-    await trigger.refresh()
+    fixed = policy.strategy is Strategy.RUN_NOW
+    await trigger.refresh(patience=timedelta(0) if fixed else _PATIENCE)
     async with get_client() as client:
         child = await order.place(client)
         get_run_logger().info(

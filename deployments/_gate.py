@@ -30,7 +30,7 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
 from prefect.logging import get_run_logger
 
-from carbon import CarbonPolicy, Decision, Reservation, Strategy, Workload
+from carbon import CarbonPolicy, Decision, Reservation, Strategy, Urgency, Workload
 from deployments._artifacts import publish_decision
 from deployments._guard import guard
 from deployments._hold import WANTED_NOW, Hold, taken, waiting_state
@@ -45,6 +45,9 @@ _WORTH_WAITING: Final = timedelta(seconds=20)
 
 _CLEARLY_BETTER_PERCENT: Final = 10.0
 """Saving against going now that a run which has waited once needs to wait again (hysteresis)."""
+
+_MOST_PATIENCE: Final = timedelta(seconds=15)
+"""Longest time that a gate waits for signal providers; what they sent earlier is in store."""
 
 _EARLY: Final = timedelta(seconds=15)
 """Workers fetch runs up to 10 s before they are due; a run that wakes earlier was asked for."""
@@ -77,7 +80,8 @@ async def gate(
     await guard(job.workload, data_class=data_class, fleet=trigger.fleet)
     log = get_run_logger()
     run = _this_run()
-    await trigger.refresh()  # before the lock: others must not wait for our providers
+    # Before the lock: others must not wait for our providers.
+    await trigger.refresh(patience=_patience(job, job.policy_for(policy), run, trigger))
     async with get_client() as client:
         async with planning(log):
             # Read again: the engine's copy may be older than what a person has changed since.
@@ -246,6 +250,17 @@ class _Passage:
         if then is None or not now:
             return False
         return then <= now * (1 - _CLEARLY_BETTER_PERCENT / 100)
+
+
+def _patience(job: Job, policy: CarbonPolicy, run: FlowRun | None, trigger: Trigger) -> timedelta:
+    """Return how long the providers may be waited for: not at all where nothing hangs on them."""
+    hold = Hold.read(run.labels) if run else None
+    wanted = run is not None and run.labels.get(WANTED_NOW) is True
+    fixed = job.workload.urgency is Urgency.INTERACTIVE or policy.strategy is Strategy.RUN_NOW
+    if fixed or wanted or (hold is not None and hold.went):
+        return timedelta(0)
+    left = hold.latest_safe_start - trigger.clock.now() if hold else _MOST_PATIENCE
+    return min(max(left, timedelta(0)), _MOST_PATIENCE)
 
 
 def _this_run() -> FlowRun | None:

@@ -117,6 +117,14 @@ class Hold:
         except (KeyError, TypeError, ValueError):
             return None
 
+    @property
+    def latest_safe_start(self) -> datetime:
+        """When the run starts, whatever the grid does; its planned start where that is unknown."""
+        try:
+            return _moment(self.decision["latest_safe_start"])
+        except (KeyError, ValueError):
+            return self.start
+
     def moved(self, stage: str, pool: str) -> Hold:
         """Return the hold with a stage's slot in another pool."""
         kept = tuple(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
+from typing import Final
 
 from carbon import (
     CarbonPolicy,
@@ -24,6 +25,8 @@ from carbon.providers import Feed
 from deployments._keys import load_keys
 from deployments._settings import Settings
 from work_pools import load_fleet
+
+_PATIENCE: Final = timedelta(seconds=15)
 
 
 @dataclass(frozen=True)
@@ -87,13 +90,16 @@ class Trigger:
         """Grid zones whose electricity price matters."""
         return {pool.place.zone for pool in self.fleet.pools if pool.billed_energy}
 
-    async def refresh(self, *, history: timedelta | None = None) -> Feed | None:
+    async def refresh(
+        self, *, history: timedelta | None = None, patience: timedelta = _PATIENCE
+    ) -> Feed | None:
         """Ask the signal providers for what is due, before :meth:`decide` reads what they sent.
 
         Never raises, and ends after seconds whatever they do. Replayed grids have none.
 
         Args:
             history: Ask for actual values this far back, to learn from them at once.
+            patience: Longest time that it may take; without any nobody is asked.
 
         Returns:
             The feed, for who wants to know more than the decision says.
@@ -104,15 +110,19 @@ class Trigger:
             keys = await load_keys(self.settings)
             self._feed.append(Feed(self.fleet.signals, keys, self.settings.outlook))
         feed = self._feed[0]
-        if not self.settings.offline:
+        if not self.settings.offline and patience > timedelta(0):
             now = self.clock.now()
-            await feed.refresh(
-                self.zones,
-                now=now,
-                until=now + timedelta(days=3),
-                priced=self.priced,
-                history=history,
-            )
+            try:
+                await feed.refresh(
+                    self.zones,
+                    now=now,
+                    until=now + timedelta(days=3),
+                    priced=self.priced,
+                    history=history,
+                    patience=patience,
+                )
+            except Exception as error:  # noqa: BLE001 - whatever fails here, the run must start
+                feed.notes.append(f"the signal providers were not asked ({type(error).__name__})")
         return feed
 
     def decide(

@@ -109,13 +109,20 @@ class ZoneReport(_Frozen):
 def beliefs(
     sources: Sequence[StoredSource], zones: Sequence[str], outlook: Outlook
 ) -> dict[str, Belief]:
-    """Return what is believed of each zone, by the first provider that is believed at all."""
+    """Return what is believed of each zone: the belief whose numbers the outlook has.
+
+    A zone that the outlook has from elsewhere, or not at all, has the first provider's belief
+    without its numbers: trust and range of others must not stand beside them.
+    """
     found: dict[str, Belief] = {}
     for zone in zones:
         seen = [source.belief(zone, outlook.start, outlook.end) for source in sources]
-        held = [one for one in seen if one.series is not None] or seen
-        if held:
-            found[zone] = held[0]
+        used = [one for one in seen if one.series is not None]
+        same = [one for one in used if one.series is outlook.intensity.get(zone)]
+        if same:
+            found[zone] = same[0]
+        elif seen:
+            found[zone] = Belief(None, findings=seen[-1].findings)
     return found
 
 

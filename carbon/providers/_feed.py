@@ -16,7 +16,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypedDict
 
 from carbon._believed import StoredSource
-from carbon._errors import Unavailable
+from carbon._errors import BadInput, Unavailable
 from carbon._refresh import Need, refresh
 from carbon._signals import Signals
 from carbon._store import Store
@@ -131,41 +131,76 @@ class Feed:
             ]
             for zone in zones
         }
-        longest = max(map(len, chains.values()), default=0)
-        return tuple(
-            StoredSource(
+        found: list[StoredSource] = []
+        for rank in range(max(map(len, chains.values()), default=0)):
+            source = StoredSource(
                 self.store,
                 {zone: chain[rank] for zone, chain in chains.items() if rank < len(chain)},
                 now,
                 name=f"provider {rank + 1}",
+                before=found[-1] if found else None,
             )
-            for rank in range(longest)
-        )
+            found.append(source)
+        return tuple(found)
 
     def _providers(self, web: Web) -> Iterator[Provider]:
-        """Yield the providers whose keys are there."""
-        signals, keys = self.signals, self.keys
-        yield EnergyCharts(web, **_at(signals.energy_charts.url))
-        gb = signals.gb_carbon_intensity
-        yield GBCarbonIntensity(web, region=gb.region, **_at(gb.url))
-        if keys.electricity_maps_token is not None:
-            maps = signals.electricity_maps
-            yield ElectricityMaps(
-                web,
-                keys.electricity_maps_token,
-                version=maps.version,
-                accounting=maps.accounting,
-                regions=maps.regions,
-                **_at(maps.url),
-            )
-        if keys.watttime_username and keys.watttime_password is not None:
-            watt = signals.watttime
-            user, password = keys.watttime_username, keys.watttime_password
-            yield WattTime(web, user, password, regions=watt.regions, **_at(watt.url))
-        if keys.entsoe_token is not None:
-            yield Entsoe(web, keys.entsoe_token, **_at(signals.entsoe.url))
-        if (sdk := signals.carbon_aware_sdk) is not None:
-            yield CarbonAwareSdk(web, sdk.url, sdk.locations, sdk.signal, sdk.accounting)
+        """Yield the providers whose keys are there; one that cannot be made is told of."""
+        for make in (
+            self._energy_charts,
+            self._gb,
+            self._electricity_maps,
+            self._watttime,
+            self._entsoe,
+            self._carbon_aware_sdk,
+        ):
+            try:
+                made = make(web)
+            except BadInput as error:
+                if str(error) not in self.notes:
+                    self.notes.append(str(error))
+            else:
+                if made is not None:
+                    yield made
+
+    def _energy_charts(self, web: Web) -> Provider:
+        return EnergyCharts(web, **_at(self.signals.energy_charts.url))
+
+    def _gb(self, web: Web) -> Provider:
+        gb = self.signals.gb_carbon_intensity
+        return GBCarbonIntensity(web, region=gb.region, **_at(gb.url))
+
+    def _electricity_maps(self, web: Web) -> Provider | None:
+        maps, token = self.signals.electricity_maps, self.keys.electricity_maps_token
+        if token is None:
+            return None
+        return ElectricityMaps(
+            web,
+            token,
+            version=maps.version,
+            accounting=maps.accounting,
+            regions=maps.regions,
+            **_at(maps.url),
+        )
+
+    def _watttime(self, web: Web) -> Provider | None:
+        watt, user, password = (
+            self.signals.watttime,
+            self.keys.watttime_username,
+            self.keys.watttime_password,
+        )
+        if not user or password is None:
+            return None
+        return WattTime(web, user, password, regions=watt.regions, **_at(watt.url))
+
+    def _entsoe(self, web: Web) -> Provider | None:
+        token = self.keys.entsoe_token
+        return Entsoe(web, token, **_at(self.signals.entsoe.url)) if token is not None else None
+
+    def _carbon_aware_sdk(self, web: Web) -> Provider | None:
+        sdk = self.signals.carbon_aware_sdk
+        if sdk is None:
+            return None
+        return CarbonAwareSdk(web, sdk.url, sdk.locations, sdk.signal, sdk.accounting)
 
 
 class _At(TypedDict, total=False):

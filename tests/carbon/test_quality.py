@@ -12,7 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from benchmarks import quality
-from carbon._quality import Fault, Inspected, Norm, inspect
+from carbon._findings import Fault, Inspected, Norm
+from carbon._quality import inspect
 from carbon._series import Accounting, IntensitySeries, Kind, Signal, regular
 
 if TYPE_CHECKING:
