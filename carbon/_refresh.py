@@ -68,6 +68,9 @@ _LEFT_ALONE: Final[Mapping[type[ProviderError], timedelta]] = {
 }
 """How long a question that failed is not asked again."""
 
+_LONGEST_PAUSE: Final = timedelta(days=1)
+"""What is to be left alone for longer was written by a clock that was wrong."""
+
 
 @dataclass(frozen=True)
 class Need:
@@ -181,6 +184,10 @@ class _Question:
         return self.state.store
 
     @property
+    def _anew(self) -> bool:
+        return self.state.history is not None
+
+    @property
     def now(self) -> datetime:
         return self.state.now
 
@@ -207,11 +214,11 @@ class _Question:
         """Tell whether a provider has sent what can be believed, now or recently."""
         name = provider.name
         failed = self.store.failure(name, self.zone, self.what)
-        if failed and self.now < failed.until and self.state.history is None:
+        if failed and timedelta(0) < failed.until - self.now < _LONGEST_PAUSE and not self._anew:
             return False
         last = self.store.confirmed(name, self.zone, self.what)
         fresh = last is not None and timedelta(0) <= self.now - last < provider.terms.fresh
-        if fresh and self.state.history is None:
+        if fresh and not self._anew:
             return True
         try:
             async with asyncio.timeout(seconds):
@@ -259,9 +266,10 @@ class _Question:
             return await provider.price(self.zone, self.now, self.end)
         kept = self.store.actual(provider.name, self.zone, self.now - _BACKLOG, self.now)
         missed = self.now - kept.end if kept else _BACKLOG
-        back = self.state.history or max(_REVISED, min(missed + _REVISED, _BACKLOG))
+        back = max(_REVISED, min(missed + _REVISED, _BACKLOG))
         if provider.terms.keep is not None:
             back = min(back, provider.terms.keep)
+        back = self.state.history or back
         return await provider.intensity(self.zone, self.now - back, self.end)
 
     def _note(self, provider: Provider, error: CarbonAwareError) -> None:

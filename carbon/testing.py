@@ -1,14 +1,16 @@
-"""Fakes for tests of your own code: a static source, a broken one, and a clock that stands still.
+"""Fakes for tests of your own code: sources, a provider, and a clock that stands still.
 
 They obey the same contract as the real ones; ``tests/carbon/test_source_contract.py`` holds it.
 """
 
 from __future__ import annotations
 
+import asyncio
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Never, TypeVar
 
-from carbon._errors import BadInput, NoSignal, suggest
+from carbon._errors import BadInput, NoData, NoSignal, suggest
+from carbon._provider import Terms
 from carbon._series import (
     Accounting,
     IntensitySeries,
@@ -128,6 +130,74 @@ class BrokenSource:
     def price(self, zone: str, start: datetime, end: datetime) -> Never:
         """Raise the error; ``calls`` counts how often."""
         self.intensity(zone, start, end)
+
+
+class StaticProvider:
+    """A signal provider that says what it was given, and as often as it is asked.
+
+    Args:
+        series: What it has: intensities and prices of any zones.
+        name: Name in settings and reports.
+        error: What it raises instead of answering.
+        hangs: Whether it never answers.
+        terms: Its terms; by default it may be asked again after ten minutes.
+    """
+
+    def __init__(
+        self,
+        series: Sequence[IntensitySeries | PriceSeries] = (),
+        *,
+        name: str = "static-provider",
+        error: Exception | None = None,
+        hangs: bool = False,
+        terms: Terms | None = None,
+    ) -> None:
+        self.name = name
+        self.terms = terms or Terms("a test", "none", timedelta(minutes=10))
+        self.series, self.error, self.hangs = tuple(series), error, hangs
+        self.asked: list[str] = []
+
+    def has_intensity(self, zone: str) -> bool:
+        """Tell that it may know any zone but one that is named like none."""
+        return not zone.startswith("XX")
+
+    def has_price(self, zone: str) -> bool:
+        """Tell that it may know any zone but one that is named like none."""
+        return self.has_intensity(zone)
+
+    async def intensity(
+        self, zone: str, start: datetime, end: datetime
+    ) -> Sequence[IntensitySeries]:
+        """Return the intensities of a zone that touch the window; ``asked`` counts the questions.
+
+        Raises:
+            NoData: It has none.
+        """
+        found = await self._found(zone, start, end)
+        return [one for one in found if isinstance(one, IntensitySeries)] or self._nothing(zone)
+
+    async def price(self, zone: str, start: datetime, end: datetime) -> Sequence[PriceSeries]:
+        """Return the prices of a zone that touch the window, as :meth:`intensity` does."""
+        found = await self._found(zone, start, end)
+        return [one for one in found if isinstance(one, PriceSeries)] or self._nothing(zone)
+
+    async def _found(
+        self, zone: str, start: datetime, end: datetime
+    ) -> list[IntensitySeries | PriceSeries]:
+        start, end = require_window(start, end)
+        self.asked.append(zone)
+        if self.hangs:
+            await asyncio.Event().wait()
+        if self.error is not None:
+            raise self.error
+        return [
+            one.within(start, end)
+            for one in self.series
+            if one.zone == zone and one.start < end and one.end > start
+        ]
+
+    def _nothing(self, zone: str) -> Never:
+        raise NoData(self.name, f"has nothing for {zone!r}")
 
 
 class FakeClock:
