@@ -105,7 +105,7 @@ def answer(asked: Asked) -> Answer:
 def fill(store: Store) -> None:
     """Bring a store to where it is after 60 days."""
     end = NOW.replace(minute=0)
-    for zone in LEVELS:
+    for zone, level in LEVELS.items():
         store.add(NAME, [series(zone, end - HISTORY_DAYS * DAY, end, Kind.ACTUAL)], NOW)
         for back in range(FORECAST_DAYS * DAY // QUARTER, 0, -1):
             at = end - QUARTER * back
@@ -114,9 +114,9 @@ def fill(store: Store) -> None:
             Score(
                 issued_at=end - HOUR * back,
                 errors=tuple(round(3 * math.sin(back + lead), 3) for lead in range(48)),
-                at_once=LEVELS[zone],
-                best=LEVELS[zone] * 0.7,
-                chosen=LEVELS[zone] * (0.72 + 0.01 * math.sin(back)),
+                at_once=level,
+                best=level * 0.7,
+                chosen=level * (0.72 + 0.01 * math.sin(back)),
             )
             for back in range(80, HISTORY_DAYS * 24)
         ]
