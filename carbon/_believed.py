@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 _EARLIER: Final = timedelta(hours=6)
 """What a provider said this much earlier stands in where its newest forecast says nothing."""
 
-_LOOKED_AT: Final = 3
-_FARTHEST_BACK: Final = 300
+_FILLED_FROM: Final = 2
+_LOOKED_AT: Final = (1, 8, 300)
 _LATEST: Final = timedelta(hours=36)
 """What was sent before this is not believed any more."""
 
@@ -91,6 +91,7 @@ class StoredSource:
         now: The present moment; nothing that was fetched later is looked at.
         name: Name for people.
         before: The source that comes before this one; what it lacked is said with the numbers.
+        notes: Zone to what must be said with its numbers.
     """
 
     def __init__(
@@ -101,10 +102,11 @@ class StoredSource:
         *,
         name: str = "signal providers",
         before: StoredSource | None = None,
+        notes: Mapping[str, str] | None = None,
     ) -> None:
-        self._before = before
+        self._before, self._notes = before, notes or {}
         self._store, self._providers, self._now, self._name = store, providers, now, name
-        self._known: dict[tuple[str, datetime], Belief] = {}
+        self._known: dict[tuple[str, datetime, datetime], Belief] = {}
         self._heard: dict[str, list[Issue]] = {}
 
     @property
@@ -144,7 +146,7 @@ class StoredSource:
         Raises:
             Unavailable: The store cannot be used.
         """
-        key = (zone, start)
+        key = (zone, start, end)
         if key not in self._known:
             self._known[key] = self._believe(zone, start, end)
         return self._known[key]
@@ -157,12 +159,15 @@ class StoredSource:
         made = _Making(self._store, provider, others, self._heard, zone, self._now, start, end)
         belief = made.belief()
         findings, reasons = tuple(made.findings), tuple(made.reasons)
+        if belief.series is not None and zone in self._notes:
+            series = belief.series.told(notes=(*belief.series.notes, self._notes[zone]))
+            belief = replace(belief, series=series)
         if self._before is not None:
             passed = self._before.belief(zone, start, end)
             findings = passed.findings + findings
             if passed.reasons and belief.series is not None and passed.series is None:
                 note = f"{'; '.join(passed.reasons)}; using {provider} for {zone}"
-                series = replace(belief.series, notes=(*belief.series.notes, note))
+                series = belief.series.told(notes=(*belief.series.notes, note))
                 belief = replace(belief, series=series)
         return replace(belief, findings=findings, reasons=reasons)
 
@@ -187,88 +192,99 @@ class _Making:
         series = self._sent()
         if series is not None and (own is None or not own.judged or own.earned):
             return self._extended(_corrected(series, own, self.findings))
-        if (earned := self._statistical()) is not None:
-            return earned
+        passed = tuple(self.reasons) or (_not_earned(self.zone, own) if own and series else ())
+        earned = self._statistical()
+        if earned is not None and earned.series is not None:
+            return replace(earned, series=earned.series.told(notes=earned.series.notes + passed))
         if series is not None and own is not None:
             return _level_only(series, own, self.findings)
         return Belief(None)
 
     def _sent(self) -> IntensitySeries | None:
         """Return what the provider sent last that passes the quality gate."""
-        issues = self._issues(self.zone)
-        if not issues:
-            failure = self.store.failure(self.provider, self.zone, "intensity")
+        failure = self.store.failure(self.provider, self.zone, "intensity")
+        if not self._newest(self.zone):
             unheard = f"{self.provider} has sent no forecast for {self.zone} yet"
             self.reasons.append(failure.text.rstrip(".") if failure else unheard)
             return None
-        place, believed = self._first_believed(issues)
-        if believed is None:
+        place, issue, believed = self._last_believed()
+        if issue is None or believed is None:
             return None
-        since = issues[place].fetched_at - _EARLIER
-        earlier = [
-            found
-            for issue in issues[place + 1 : place + _LOOKED_AT]
-            if issue.confirmed_at >= since
-            and (found := self._inspected(issue).series)
-            and found.family == believed.family
-        ]
-        series = self._from_start(joined([believed, *earlier]) if earlier else believed)
+        whole, filled = self._filled(issue, believed)
+        series = self._from_start(whole)
         if series is None:
             self.reasons.append(f"{self.provider} says nothing about now for {self.zone}")
             return None
         notes = [f"{self.zone} {note}" for note in _notes(self.findings)]
         if place:
-            lied = (
-                f"the last {place} answers of {self.provider} are"
-                if place > 1
-                else (f"the last answer of {self.provider} is")
-            )
-            notes.append(f"{self.zone}: {lied} not believed; an earlier one is used")
-        if earlier and not believed.covers(series.start, min(series.end, believed.end)):
+            lied = "answer of {} is" if place == 1 else f"{place} answers of {{}} are"
+            lied = lied.format(self.provider)
+            notes.append(f"{self.zone}: the last {lied} not believed; an earlier one is used")
+        elif failure and failure.silent:
+            told = failure.text.rstrip(".")
+            notes.append(f"{self.zone}: {told}; its answer of {issue.confirmed_at:%H:%M} is used")
+        if filled and not believed.covers(series.start, min(series.end, believed.end)):
             notes.append(f"{self.zone}: some hours are from an earlier answer of {self.provider}")
-        return replace(series, notes=tuple(notes))
+        return series.told(notes=tuple(notes))
 
-    def _first_believed(self, issues: Sequence[Issue]) -> tuple[int, IntensitySeries | None]:
-        """Return the newest issue that passes the quality gate, and its place."""
-        for place, issue in enumerate(issues):
-            looked = self._inspected(issue)
-            if place == 0 or looked.series is not None:
-                self.findings += looked.findings
-            if looked.series is not None:
-                return place, looked.series
-            if place == 0:
-                told = "; ".join(one.text for one in looked.findings if one.rejects)
-                self.reasons.append(f"{self.provider} is not believed for {self.zone}: {told}")
-        return 0, None
+    def _last_believed(self) -> tuple[int, Issue | None, IntensitySeries | None]:
+        """Return the newest issue that passes the quality gate, with its place and what is left."""
+        seen = 0
+        for most in _LOOKED_AT:
+            # Usually the newest will do; when the last few are all lies, all that is kept is read.
+            issues = self._issues(most)
+            for place, issue in enumerate(issues[seen:], seen):
+                looked = self._inspected(issue)
+                if place == 0 or looked.series is not None:
+                    self.findings += looked.findings
+                if looked.series is not None:
+                    return place, issue, looked.series
+                if place == 0:
+                    told = "; ".join(one.text for one in looked.findings if one.rejects)
+                    self.reasons.append(f"{self.provider} is not believed for {self.zone}: {told}")
+            if len(issues) < most:
+                break
+            seen = most
+        return 0, None, None
+
+    def _filled(self, issue: Issue, believed: IntensitySeries) -> tuple[IntensitySeries, bool]:
+        """Fill what is not known from a few earlier issues, and tell whether there were any."""
+        whole = believed.covers(self.start, believed.end)
+        if whole and believed.end >= self.end:
+            return believed, False
+        earlier = [
+            found
+            for other in self.store.issues(
+                self.provider,
+                self.zone,
+                issue.fetched_at - _EARLIER,
+                issue.fetched_at - _MOMENT,
+                beyond=believed.end if whole else None,
+                most=_FILLED_FROM,
+            )
+            if (found := self._inspected(other).series) and found.family == believed.family
+        ]
+        return (joined([believed, *earlier]), True) if earlier else (believed, False)
 
     def _inspected(self, issue: Issue) -> Inspected:
         others = (
             found[0].series
             for zone in self.others
-            if zone != self.zone and (found := self._issues(zone))
+            if zone != self.zone and (found := self._newest(zone))
         )
         norm = self.store.norm(self.provider, self.zone)
         return inspect(issue.series, now=self.now, asked=self.end, norm=norm, others=others)
 
-    def _issues(self, zone: str) -> list[Issue]:
+    def _newest(self, zone: str) -> list[Issue]:
         if zone not in self.heard:
-            since = self.now - _LATEST
-            self.heard[zone] = self.store.issues(
-                self.provider, zone, since, self.now, most=_LOOKED_AT
-            )
-        if zone == self.zone and len(self.heard[zone]) == _LOOKED_AT and self._all_lies(zone):
-            # The usual few are all lies: look for the last good one among all that are kept.
-            self.heard[zone] = self.store.issues(
-                self.provider, zone, self.now - _LATEST, self.now, most=_FARTHEST_BACK
-            )
+            self.heard[zone] = self._read(zone, 1)
         return self.heard[zone]
 
-    def _all_lies(self, zone: str) -> bool:
-        norm = self.store.norm(self.provider, zone)
-        return all(
-            inspect(issue.series, now=self.now, asked=self.end, norm=norm).series is None
-            for issue in self.heard[zone]
-        )
+    def _issues(self, most: int) -> list[Issue]:
+        return self._newest(self.zone) if most == 1 else self._read(self.zone, most)
+
+    def _read(self, zone: str, most: int) -> list[Issue]:
+        return self.store.issues(self.provider, zone, self.now - _LATEST, self.now, most=most)
 
     def _from_start(self, series: IntensitySeries) -> IntensitySeries | None:
         """Return a series from the start of the window on; ``None`` if it says nothing then."""
@@ -305,7 +321,7 @@ class _Making:
         if series is None:
             return None
         hours = f", {age / timedelta(hours=1):.0f} h old" if age > timedelta(hours=2) else ""
-        return _belief(replace(series, notes=(f"{self.zone}: {series.source}{hours}",)), own)
+        return _belief(series.told(notes=(f"{self.zone}: {series.source}{hours}",)), own)
 
     def _extended(self, belief: Belief) -> Belief:
         """Carry a belief on beyond its horizon, if what carries it on has earned its place."""
@@ -324,7 +340,7 @@ class _Making:
         note = f"{self.zone}: from {belief.series.end:%a %d %b %H:%M} UTC on a statistical forecast"
         rest = further.series.within(belief.series.end, further.series.end)
         whole = joined([belief.series, rest])
-        return replace(belief, series=replace(whole, notes=(*belief.series.notes, note)))
+        return replace(belief, series=whole.told(notes=(*belief.series.notes, note)))
 
 
 def _first_step(series: IntensitySeries) -> timedelta:
@@ -342,13 +358,17 @@ def _level_only(series: IntensitySeries, own: Trust, findings: Sequence[Finding]
     """Return a forecast whose hours are not told apart, for they have been told wrongly here."""
     lengths = np.diff(series.edges)[[value is not None for value in series.values]]
     mean = float(np.average(series.known, weights=lengths))
-    note = (
-        f"{series.zone}: its forecast has not beaten starting at once here "
-        f"({own.saved_percent:+.1f} % over {own.days} days), so only its mean is used"
-    )
+    (note,) = _not_earned(series.zone, own)
     values = [None if value is None else mean for value in series.values]
-    flat = replace(series, values=values, notes=(*series.notes, note))
+    flat = replace(
+        series, values=values, notes=(*series.notes, f"{note}, so only its mean is used")
+    )
     return _belief(flat, own, findings)
+
+
+def _not_earned(zone: str, own: Trust) -> tuple[str]:
+    saved = f"{own.saved_percent:+.1f} % over {own.days} days"
+    return (f"{zone}: its forecast has not beaten starting at once here ({saved})",)
 
 
 def _belief(series: IntensitySeries, own: Trust | None, findings: Sequence[Finding] = ()) -> Belief:
@@ -356,7 +376,7 @@ def _belief(series: IntensitySeries, own: Trust | None, findings: Sequence[Findi
     kept = math.prod(finding.weight for finding in findings if not finding.rejects)
     weight = own.captured * kept if own is not None and own.judged else None
     issued_at = series.issued_at or series.fetched_at
-    return Belief(replace(series, trust=weight), own, issued_at=issued_at)
+    return Belief(series.told(trust=weight), own, issued_at=issued_at)
 
 
 def _notes(findings: Sequence[Finding]) -> Iterator[str]:

@@ -314,9 +314,8 @@ def _left(believed: IntensitySeries, now: datetime, until: datetime) -> list[Fin
     if until <= start:
         text = "it says nothing about the time ahead"
         return [Finding(fault=Fault.TOO_LITTLE, text=text, rejects=True)]
-    ahead = believed.within(start, until)
-    hours = np.diff(ahead.edges) / _HOUR
-    unknown = np.array([value is None for value in ahead.values])
+    hours = np.diff(np.clip(believed.edges, start.timestamp(), until.timestamp())) / _HOUR
+    unknown = np.array([value is None for value in believed.values])
     late = (start - now).total_seconds() / _HOUR
     late = late if late > 1 else 0.0
     missing = float(hours[unknown].sum()) + late

@@ -31,7 +31,7 @@ from carbon._errors import (
 )
 from carbon._learn import learn, statistical
 from carbon._quality import inspect
-from carbon._rows import Failure
+from carbon._rows import NOT_BELIEVED, Failure
 from carbon._series import IntensitySeries, Kind, PriceSeries, joined
 from carbon._statistical import HISTORY
 from carbon._store import Store
@@ -96,7 +96,7 @@ async def refresh(
     until: datetime,
     patience: timedelta = timedelta(seconds=20),
     history: timedelta | None = None,
-) -> None:
+) -> tuple[str, ...]:
     """Ask the providers for what is due, and learn from what came.
 
     Args:
@@ -107,6 +107,9 @@ async def refresh(
         until: How far ahead is wanted.
         patience: Longest time; what has not come by then is left for the next time.
         history: Ask for actual values this far back, to learn from them at once.
+
+    Returns:
+        What must be said beside the outlook: that the store failed.
     """
     by_name = {provider.name: provider for provider in providers}
     limit = asyncio.get_running_loop().time() + patience.total_seconds()
@@ -119,7 +122,8 @@ async def refresh(
         rounds += [_Question(state, need.zone, what, chain, end) for what in whats]
     await asyncio.gather(*(question.ask() for question in rounds))
     if not state.broken:
-        _settle(store, by_name, needs, now, anew=history is not None)
+        state.broken = _settle(store, by_name, needs, now, anew=history is not None)
+    return (state.broken,) if state.broken else ()
 
 
 def _settle(
@@ -129,20 +133,23 @@ def _settle(
     now: datetime,
     *,
     anew: bool,
-) -> None:
-    """Learn from what came, and forget what the terms want forgotten."""
+) -> str:
+    """Learn from what came, forget what the terms want forgotten, and say how the store failed."""
     try:
         for need in needs:
             for name in need.chain:
                 if name in providers:
                     learn(store, name, need.zone, now, anew=anew)
-        for name, provider in providers.items():
-            keep = provider.terms.keep or HISTORY + _BACKLOG
-            scored = now - min(keep, _SCORED)
-            store.prune(name, forecasts=scored, actual=now - keep, scores=now - _JUDGED)
-            store.prune(statistical(name), forecasts=scored, actual=now, scores=now - _JUDGED)
+        with store.together():
+            for name, provider in providers.items():
+                keep = provider.terms.keep or HISTORY + _BACKLOG
+                scored, judged = now - min(keep, _SCORED), now - _JUDGED
+                store.prune(name, forecasts=scored, actual=now - keep, scores=judged)
+                store.prune(statistical(name), forecasts=scored, actual=now, scores=judged)
     except Exception as error:  # noqa: BLE001 - what is learned must not stop what is decided
         _log.warning("Nothing was learned from what the providers sent: %s", _line(error))
+        return _line(error) if isinstance(error, Unavailable) else ""
+    return ""
 
 
 def _line(error: Exception) -> str:
@@ -159,14 +166,14 @@ class _State:
         now: The present moment.
         history: How far back to ask, if all is to be asked.
         limit: Time of the event loop by which all must be over.
-        broken: Whether the store has failed; then nobody waits for it again.
+        broken: How the store has failed, if it has; then nobody waits for it again.
     """
 
     store: Store
     now: datetime
     history: timedelta | None
     limit: float
-    broken: bool = False
+    broken: str = ""
 
 
 @dataclass(frozen=True)
@@ -204,26 +211,31 @@ class _Question:
             except Unavailable as error:
                 if not self.state.broken:
                     _log.warning("%s", error)
-                self.state.broken = True
+                self.state.broken = _line(error)
 
     def _knows(self, provider: Provider) -> bool:
         knows = provider.has_price if self.what == "price" else provider.has_intensity
-        return knows(self.zone)
+        try:
+            return knows(self.zone)
+        except Exception as error:  # noqa: BLE001 - a fault in a client must not stop a run
+            _log.warning("%s is not asked for %s (%s)", provider.name, self.zone, _line(error))
+            return False
 
     async def _answered(self, provider: Provider, seconds: float) -> bool:
         """Tell whether a provider has sent what can be believed, now or recently."""
         name = provider.name
-        failed = self.store.failure(name, self.zone, self.what)
-        if failed and timedelta(0) < failed.until - self.now < _LONGEST_PAUSE and not self._anew:
+        if self._left_alone(self.store.failure(name, self.zone, self.what)):
             return False
-        last = self.store.confirmed(name, self.zone, self.what)
+        last = self.store.confirmed(name, self.zone, self.what, self.now)
         fresh = last is not None and timedelta(0) <= self.now - last < provider.terms.fresh
         if fresh and not self._anew:
             return True
         try:
             async with asyncio.timeout(seconds):
                 found = await self._from(provider)
+            self._require_own(name, found)
             self.store.add(name, found, self.now)
+            wrong = self._wrong(provider, found)
         except TimeoutError:
             self._note(provider, Transient(name, f"gave no answer within {seconds:.0f} s"))
         except Unavailable as error:
@@ -236,13 +248,37 @@ class _Question:
             # Only its kind: a stranger's text may hold an address with a key in it.
             self._note(provider, BadResponse(name, f"its client failed ({type(error).__name__})"))
         else:
-            wrong = self._wrong(provider, found)
             if not wrong:
                 return True
             # Kept all the same, and the next provider is asked.
             until = self.now + provider.terms.fresh
-            self.store.fail(name, self.zone, self.what, Failure("not-believed", wrong, until))
+            self.store.fail(name, self.zone, self.what, Failure(NOT_BELIEVED, wrong, until))
         return False
+
+    def _left_alone(self, failed: Failure | None) -> bool:
+        if failed is None or not timedelta(0) < failed.until - self.now <= _LONGEST_PAUSE:
+            return False
+        return not self._anew or failed.label == RateLimited.label
+
+    def _require_own(
+        self, name: str, found: Sequence[IntensitySeries] | Sequence[PriceSeries]
+    ) -> None:
+        """Refuse an answer to another question: another zone, unlike numbers, a model's.
+
+        Raises:
+            NoData: There is nothing in it.
+            BadResponse: It is about something else.
+        """
+        if not found:
+            raise NoData(name, f"has nothing for {self.zone}")
+        if others := {one.zone for one in found} - {self.zone}:
+            raise BadResponse(name, f"sent {min(others)!r} when asked for {self.zone}")
+        kind = PriceSeries if self.what == "price" else IntensitySeries
+        if not all(isinstance(one, kind) and one.kind is not Kind.MODELLED for one in found):
+            raise BadResponse(name, f"sent no {self.what} of {self.zone}")
+        said = {one.family[:2] for one in found if isinstance(one, IntensitySeries)}
+        if len(said) > 1:
+            raise BadResponse(name, f"sent unlike numbers for {self.zone} in one answer")
 
     def _wrong(
         self, provider: Provider, found: Sequence[IntensitySeries] | Sequence[PriceSeries]
@@ -264,8 +300,8 @@ class _Question:
     async def _from(self, provider: Provider) -> Sequence[IntensitySeries] | Sequence[PriceSeries]:
         if self.what == "price":
             return await provider.price(self.zone, self.now, self.end)
-        kept = self.store.actual(provider.name, self.zone, self.now - _BACKLOG, self.now)
-        missed = self.now - kept.end if kept else _BACKLOG
+        known = self.store.known_until(provider.name, self.zone, self.now)
+        missed = self.now - known if known else _BACKLOG
         back = max(_REVISED, min(missed + _REVISED, _BACKLOG))
         if provider.terms.keep is not None:
             back = min(back, provider.terms.keep)
@@ -278,7 +314,7 @@ class _Question:
             timedelta(minutes=5),
         )
         if isinstance(error, RateLimited) and error.retry_after is not None:
-            pause = max(error.retry_after, timedelta(seconds=1))
+            pause = min(max(error.retry_after, timedelta(seconds=1)), _LONGEST_PAUSE)
         label = error.label if isinstance(error, ProviderError) else "failed"
         self.store.fail(
             provider.name, self.zone, self.what, Failure(label, str(error), self.now + pause)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import numpy as np
 
-from carbon._series import Accounting, IntensitySeries, Kind, Signal
+from carbon._series import Accounting, IntensitySeries, Kind, PriceSeries, Signal
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -22,13 +22,18 @@ _LEAST_APART: Final = 60.0
 """Seconds between two values below which nothing is missing between them."""
 
 
-VERSION: Final = 1
+NOT_BELIEVED: Final = "not-believed"
+"""Label of an answer that came, and that the quality gate refused."""
+
+VERSION: Final = 2
+TABLES: Final = frozenset({"series", "actual", "failure", "score", "norm", "trust"})
 SCHEMA: Final = """
 CREATE TABLE series (
   provider TEXT, zone TEXT, what TEXT, kind TEXT, signal TEXT, accounting TEXT, currency TEXT,
   source TEXT, issued_at REAL, fetched_at REAL, confirmed_at REAL, begins REAL, ends REAL,
   digest TEXT, edges BLOB, amounts BLOB);
-CREATE INDEX series_newest ON series (provider, zone, what, kind, fetched_at);
+CREATE INDEX series_newest
+  ON series (provider, zone, what, kind, fetched_at, confirmed_at, ends, digest);
 CREATE TABLE actual (
   provider TEXT, zone TEXT, signal TEXT, accounting TEXT, source TEXT, begins REAL, ends REAL,
   amount REAL, estimated INTEGER, PRIMARY KEY (provider, zone, signal, accounting, begins)
@@ -44,6 +49,46 @@ CREATE TABLE norm (
 CREATE TABLE trust (method TEXT, zone TEXT, at REAL, trust TEXT, PRIMARY KEY (method, zone));
 """
 
+# What was confirmed later than now was so by a clock that is wrong: it counts from when it came.
+ISSUES: Final = """
+SELECT kind, signal, accounting, source, issued_at, fetched_at, confirmed_at, edges, amounts
+FROM (
+  SELECT rowid AS place,
+    CASE WHEN confirmed_at <= :now THEN confirmed_at ELSE fetched_at END AS heard
+  FROM series
+  WHERE provider = :provider AND zone = :zone AND what = 'intensity' AND kind = 'forecast'
+    AND fetched_at <= :now AND heard >= :since AND ends > :last
+  ORDER BY heard DESC, fetched_at DESC LIMIT :most
+) JOIN series ON series.rowid = place ORDER BY heard DESC, fetched_at DESC
+"""
+PRICE: Final = """
+SELECT kind, currency, source, issued_at, fetched_at, edges, amounts
+FROM (
+  SELECT rowid AS place,
+    CASE WHEN confirmed_at <= :now THEN confirmed_at ELSE fetched_at END AS heard
+  FROM series
+  WHERE provider = :provider AND zone = :zone AND what = 'price' AND fetched_at <= :now
+  ORDER BY heard DESC, fetched_at DESC LIMIT 1
+) JOIN series ON series.rowid = place
+"""
+CONFIRMED: Final = """
+SELECT max(CASE WHEN confirmed_at <= :now THEN confirmed_at ELSE fetched_at END)
+FROM series
+WHERE provider = :provider AND zone = :zone AND what = :what AND fetched_at <= :now
+"""
+NEWEST: Final = """
+SELECT rowid, digest, confirmed_at
+FROM series
+WHERE provider = :provider AND zone = :zone AND what = :what AND fetched_at <= :now
+ORDER BY fetched_at DESC LIMIT 1
+"""
+ADD_POINT: Final = (
+    "INSERT INTO actual VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT DO UPDATE SET"
+    " source = excluded.source, ends = excluded.ends, amount = excluded.amount,"
+    " estimated = excluded.estimated WHERE excluded.estimated <= actual.estimated"
+)
+"""An estimate never takes the place of a measured value."""
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -58,6 +103,11 @@ class Failure:
     label: str
     text: str
     until: datetime
+
+    @property
+    def silent(self) -> bool:
+        """Whether nothing was heard at all, rather than something that is not believed."""
+        return self.label != NOT_BELIEVED
 
 
 @dataclass(frozen=True)
@@ -90,9 +140,23 @@ def points(provider: str, series: IntensitySeries) -> Iterator[tuple[object, ...
             yield (provider, series.zone, *family, series.source, begins, ends, value, estimated)
 
 
-def issue(zone: str, row: Sequence[Any]) -> Issue:
-    """Return an issue out of a row: kind, signal, accounting, source, three times, two blobs."""
+def meaning(series: IntensitySeries | PriceSeries) -> tuple[str, str, str, str]:
+    """Return what must be equal before two series may be joined: as four columns."""
+    if isinstance(series, PriceSeries):
+        return (series.kind.value, "", "", series.currency)
+    return (series.kind.value, series.signal.value, series.accounting.value, "")
+
+
+def issue(zone: str, row: Sequence[Any], now: float) -> Issue:
+    """Return an issue out of a row: kind, signal, accounting, source, three times, two blobs.
+
+    Args:
+        zone: Grid zone.
+        row: The row.
+        now: The present moment; that it was confirmed later is not known yet.
+    """
     kind, signal, accounting, source, issued_at, fetched_at, confirmed_at, edges, blob = row
+    confirmed_at = confirmed_at if confirmed_at <= now else fetched_at
     fetched, confirmed = (datetime.fromtimestamp(at, UTC) for at in (fetched_at, confirmed_at))
     series = IntensitySeries(
         zone,
@@ -109,7 +173,8 @@ def issue(zone: str, row: Sequence[Any]) -> Issue:
 
 def columns(edges: bytes, blob: bytes) -> Columns:
     """Return starts, end and values of a kept series."""
-    moments = [datetime.fromtimestamp(edge, UTC) for edge in np.frombuffer(edges, np.float64)]
+    seconds = np.frombuffer(edges, np.float64).tolist()
+    moments = [datetime.fromtimestamp(edge, UTC) for edge in seconds]
     values = np.frombuffer(blob, np.float64).tolist()
     return moments[:-1], moments[-1], [None if math.isnan(value) else value for value in values]
 

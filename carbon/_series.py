@@ -8,6 +8,7 @@ has no mean.
 from __future__ import annotations
 
 import math
+from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -18,7 +19,7 @@ import numpy as np
 from carbon._errors import BadInput, NoSignal
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
 
     from numpy.typing import NDArray
 
@@ -109,17 +110,26 @@ class _Series:
             raise BadInput(
                 where, "needs one value for each interval", "Give equal, non-zero counts."
             )
-        starts = tuple(require_utc(f"{where}.starts", moment) for moment in self.starts)
+        starts = tuple(
+            moment
+            if moment.tzinfo is UTC and type(moment) is datetime
+            else require_utc(f"{where}.starts", moment)
+            for moment in self.starts
+        )
         end = require_utc(f"{where}.end", self.end)
         edges = np.array([moment.timestamp() for moment in (*starts, end)], dtype=np.float64)
-        if not np.all(np.diff(edges) > 0):
-            raise BadInput(where, "times do not ascend", "Sort the rows and drop duplicate times.")
-        held = tuple(None if value is None else float(value) for value in self.values)
-        if not all(value is None or math.isfinite(value) for value in held):
-            raise BadInput(where, "holds a value that is not a number", "Remove that row.")
         seconds = np.diff(edges)
-        gaps = np.array([value is None for value in held])
-        known = np.array([value or 0.0 for value in held], dtype=np.float64)
+        if not np.all(seconds > 0):
+            raise BadInput(where, "times do not ascend", "Sort the rows and drop duplicate times.")
+        given = np.array(self.values, dtype=np.float64)  # None becomes nan
+        gaps = ~np.isfinite(given)
+        missing = int(gaps.sum())
+        held = tuple(given.tolist())
+        if missing:
+            if missing != sum(value is None for value in self.values):
+                raise BadInput(where, "holds a value that is not a number", "Remove that row.")
+            held = tuple(None if gap else value for gap, value in zip(gaps, held, strict=True))
+        known = np.where(gaps, 0.0, given)
         for name, value in (
             ("starts", starts),
             ("end", end),
@@ -144,6 +154,15 @@ class _Series:
     def known(self) -> tuple[float, ...]:
         """The values that are known."""
         return tuple(value for value in self.values if value is not None)
+
+    def told(self, *, notes: tuple[str, ...] | None = None, trust: float | None = None) -> Self:
+        """Return the same numbers with other notes or trust; they are not checked once more."""
+        same = copy(self)
+        if notes is not None:
+            object.__setattr__(same, "notes", notes)
+        if trust is not None:
+            object.__setattr__(same, "trust", trust)
+        return same
 
     def covers(self, start: datetime, end: datetime) -> bool:
         """Tell whether the whole of a window is known."""
@@ -196,17 +215,13 @@ class _Series:
         last = min(end, self.end)
         if first >= last:
             raise NoSignal(f"{self.source} has nothing for {self.zone} in this window")
-        ends = (*self.starts[1:], self.end)
-        index = [
-            place
-            for place, (begin, stop) in enumerate(zip(self.starts, ends, strict=True))
-            if begin < last and stop > first
-        ]
+        begin = int(np.searchsorted(self._edges, first.timestamp(), side="right")) - 1
+        stop = int(np.searchsorted(self._edges, last.timestamp(), side="left"))
         return replace(
             self,
-            starts=[max(self.starts[place], first) for place in index],
+            starts=(first, *self.starts[begin + 1 : stop]),
             end=last,
-            values=[self.values[place] for place in index],
+            values=self.values[begin:stop],
         )
 
     def regridded(self, step: timedelta) -> Self:
@@ -246,7 +261,8 @@ class IntensitySeries(_Series):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        least, worst = min(self.known, default=0.0), max(self.known, default=0.0)
+        known = self.known
+        least, worst = min(known, default=0.0), max(known, default=0.0)
         if least < 0 or worst > MAX_PLAUSIBLE_G_PER_KWH:
             raise BadInput(
                 f"IntensitySeries({self.zone})",
@@ -280,18 +296,24 @@ def joined(pieces: Sequence[_S]) -> _S:
         pieces: In order of preference: where two overlap, the first one holds. Meaning and origin
             of the result are those of the first.
     """
-    edges = sorted({edge for piece in pieces for edge in (*piece.starts, piece.end)})
-    ordered = [(piece, dict(zip(piece.starts, piece.values, strict=True))) for piece in pieces]
-    current: list[float | None] = [None] * len(pieces)
-    values: list[float | None] = []
-    for edge in edges[:-1]:
-        for place, (piece, held) in enumerate(ordered):
-            if edge in held:
-                current[place] = held[edge]
-            elif edge == piece.end:
-                current[place] = None
-        values.append(next((value for value in current if value is not None), None))
-    return replace(pieces[0], starts=edges[:-1], end=edges[-1], values=values)
+    moments = {edge: moment for piece in pieces for edge, moment in _moments(piece)}
+    edges = np.array(sorted(moments), dtype=np.float64)
+    values = np.full(len(edges) - 1, np.nan)
+    for piece in reversed(pieces):
+        place = np.searchsorted(piece.edges, edges[:-1], side="right") - 1
+        inside = (place >= 0) & (place < len(piece.values))
+        said = np.array([*piece.values, None], dtype=np.float64)[np.where(inside, place, -1)]
+        values = np.where(np.isnan(said), values, said)
+    return replace(
+        pieces[0],
+        starts=[moments[edge] for edge in edges[:-1].tolist()],
+        end=moments[float(edges[-1])],
+        values=[None if math.isnan(value) else value for value in values.tolist()],
+    )
+
+
+def _moments(piece: _Series) -> Iterator[tuple[float, datetime]]:
+    return zip(piece.edges.tolist(), (*piece.starts, piece.end), strict=True)
 
 
 def regular(start: datetime, step: timedelta, count: int) -> tuple[tuple[datetime, ...], datetime]:

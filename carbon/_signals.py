@@ -27,7 +27,12 @@ class _Frozen(BaseModel):
 
 def _plain_address(value: str) -> str:
     parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.hostname or parts.username or parts.query:
+    if (
+        parts.scheme not in {"http", "https"}
+        or not parts.hostname
+        or "@" in parts.netloc
+        or parts.query
+    ):
         raise BadInput(
             "url", "is no plain address of a server", "Write e.g. 'http://127.0.0.1:8090'."
         )

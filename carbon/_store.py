@@ -8,25 +8,28 @@ doubles; nothing is ever unpickled.
 from __future__ import annotations
 
 import hashlib
-import sqlite3
-from contextlib import contextmanager
+import math
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, TypeVar
+from typing import TYPE_CHECKING, Self, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
-from carbon._errors import CarbonAwareError, Unavailable
+from carbon._database import Database
 from carbon._findings import Norm
 from carbon._rows import (
-    SCHEMA,
-    VERSION,
+    ADD_POINT,
+    CONFIRMED,
+    ISSUES,
+    NEWEST,
+    PRICE,
     Failure,
     Issue,
     amounts,
     columns,
     filled,
     issue,
+    meaning,
     moment,
     points,
 )
@@ -34,10 +37,9 @@ from carbon._series import Accounting, IntensitySeries, Kind, PriceSeries, Signa
 from carbon._trust import Score, Trust
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-
-_BUSY_SECONDS: Final = 1.0
+    import sqlite3
+    from collections.abc import Sequence
+    from contextlib import AbstractContextManager
 
 
 class Store:
@@ -53,37 +55,22 @@ class Store:
 
     def __init__(self, path: Path | None) -> None:
         self.path = path
-        with _told(path):
-            if path is not None:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            self._db = sqlite3.connect(path or ":memory:", timeout=_BUSY_SECONDS)
-            if self._version() != VERSION:
-                self._make()
+        self._db = Database(path)
+
+    @classmethod
+    def copied(cls, path: Path) -> Self:
+        """Return a store in memory that begins with what can be read of a file."""
+        store = cls(None)
+        store._db.copy_from(path)
+        return store
 
     def close(self) -> None:
         """Close the file."""
         self._db.close()
 
-    def _version(self) -> int:
-        return int(self._db.execute("PRAGMA user_version").fetchone()[0])
-
-    def _make(self) -> None:
-        """Make the tables, once, whoever comes first; those of another version go."""
-        with self._write() as db:
-            if self._version() == VERSION:
-                return
-            tables = db.execute("SELECT name FROM sqlite_master WHERE type = 'table'").fetchall()
-            for (name,) in tables:
-                db.execute(f'DROP TABLE "{name}"')
-            for statement in filter(str.strip, SCHEMA.split(";")):
-                db.execute(statement)
-            db.execute(f"PRAGMA user_version = {VERSION}")
-
-    @contextmanager
-    def _write(self) -> Iterator[sqlite3.Connection]:
-        with _told(self.path), self._db:
-            self._db.execute("BEGIN IMMEDIATE")
-            yield self._db
+    def together(self) -> AbstractContextManager[object]:
+        """Keep all that is kept inside at once, or nothing of it."""
+        return self._db.write()
 
     # -- what providers sent -------------------------------------------------------------------
 
@@ -97,79 +84,32 @@ class Store:
             series: Its series; actual and estimated values join those that are kept.
             at: When they were fetched.
         """
-        currency = next((one.currency for one in series if isinstance(one, PriceSeries)), "")
-        # Of prices in several currencies those in the first one are kept: they cannot be joined.
-        ahead = [
-            one
-            for one in series
-            if (isinstance(one, PriceSeries) and one.currency == currency)
-            or (isinstance(one, IntensitySeries) and one.kind is Kind.FORECAST)
-        ]
-        past = [
-            one
-            for one in series
-            if isinstance(one, IntensitySeries) and one.kind is not Kind.FORECAST
-        ]
-        with self._write() as db:
-            if ahead:
-                self._add_ahead(db, provider, joined(ahead), at)
-            for one in past:
-                db.executemany(
-                    "INSERT OR REPLACE INTO actual VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                    points(provider, one),
-                )
-            what = "price" if isinstance(series[0], PriceSeries) else "intensity"
+        if not series:
+            return
+        rows = [row for one in _estimates_first(series) for row in points(provider, one)]
+        ahead = [one for one in series if isinstance(one, PriceSeries) or one.kind is Kind.FORECAST]
+        # What cannot be compared cannot be joined: what is like the first one is kept.
+        alike = [one for one in ahead if meaning(one) == meaning(ahead[0])]
+        whole = joined(alike) if alike else None
+        what = "price" if isinstance(series[0], PriceSeries) else "intensity"
+        with self._db.write() as db:
+            if whole is not None:
+                _add_ahead(db, provider, whole, at)
+            db.executemany(ADD_POINT, rows)
             db.execute(
                 "DELETE FROM failure WHERE provider = ? AND zone = ? AND what = ?",
                 (provider, series[0].zone, what),
             )
 
-    def _add_ahead(
-        self,
-        db: sqlite3.Connection,
-        provider: str,
-        series: IntensitySeries | PriceSeries,
-        at: datetime,
-    ) -> None:
-        edges, blob = series.edges, amounts(series.values)
-        digest = hashlib.sha256(edges.tobytes() + blob.tobytes()).hexdigest()
-        intensity = isinstance(series, IntensitySeries)
-        what = "intensity" if intensity else "price"
-        newest = db.execute(
-            "SELECT rowid, digest FROM series WHERE provider = ? AND zone = ? AND what = ?"
-            " AND kind = ? ORDER BY fetched_at DESC LIMIT 1",
-            (provider, series.zone, what, series.kind.value),
-        ).fetchone()
-        if newest and newest[1] == digest:
-            db.execute(
-                "UPDATE series SET confirmed_at = max(confirmed_at, ?) WHERE rowid = ?",
-                (at.timestamp(), newest[0]),
-            )
-            return
-        db.execute(
-            "INSERT INTO series VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-            (
-                provider,
-                series.zone,
-                what,
-                series.kind.value,
-                series.signal.value if isinstance(series, IntensitySeries) else "",
-                series.accounting.value if isinstance(series, IntensitySeries) else "",
-                series.currency if isinstance(series, PriceSeries) else "",
-                series.source,
-                series.issued_at.timestamp() if series.issued_at else None,
-                at.timestamp(),
-                at.timestamp(),
-                series.start.timestamp(),
-                series.end.timestamp(),
-                digest,
-                edges.tobytes(),
-                blob.tobytes(),
-            ),
-        )
-
     def issues(
-        self, provider: str, zone: str, since: datetime, until: datetime, *, most: int = -1
+        self,
+        provider: str,
+        zone: str,
+        since: datetime,
+        until: datetime,
+        *,
+        beyond: datetime | None = None,
+        most: int = -1,
     ) -> list[Issue]:
         """Return the forecasts of a zone's intensity that were fetched in a while, newest first.
 
@@ -178,30 +118,43 @@ class Store:
             zone: Grid zone.
             since: Those that were last sent before are left out.
             until: Those that were first sent later are left out.
+            beyond: Those that end no later are left out.
             most: How many at most; all by default.
         """
-        rows = self._read(
-            "SELECT kind, signal, accounting, source, issued_at, fetched_at, confirmed_at, edges,"
-            " amounts FROM series WHERE provider = ? AND zone = ? AND what = 'intensity'"
-            " AND kind = 'forecast' AND fetched_at <= ? AND confirmed_at >= ?"
-            " ORDER BY fetched_at DESC LIMIT ?",
-            (provider, zone, until.timestamp(), since.timestamp(), most),
+        now, last = until.timestamp(), beyond.timestamp() if beyond else -math.inf
+        rows = self._db.read(
+            ISSUES,
+            {
+                "provider": provider,
+                "zone": zone,
+                "now": now,
+                "since": since.timestamp(),
+                "last": last,
+                "most": most,
+            },
         )
-        with _told(self.path):
-            return [issue(zone, row) for row in rows]
+        with self._db.told():
+            return [issue(zone, row, now) for row in rows]
+
+    def fetched(self, provider: str, zone: str, since: datetime, until: datetime) -> list[datetime]:
+        """Return when the forecasts of a zone's intensity were first sent, oldest first."""
+        rows = self._db.read(
+            "SELECT fetched_at FROM series WHERE provider = ? AND zone = ? AND what = 'intensity'"
+            " AND kind = 'forecast' AND fetched_at >= ? AND fetched_at <= ? ORDER BY fetched_at",
+            (provider, zone, since.timestamp(), until.timestamp()),
+        )
+        return [datetime.fromtimestamp(at, UTC) for (at,) in rows]
 
     def price(self, provider: str, zone: str, at: datetime) -> PriceSeries | None:
         """Return the newest price that a provider has sent for a zone by then."""
-        rows = self._read(
-            "SELECT kind, currency, source, issued_at, confirmed_at, edges, amounts FROM series"
-            " WHERE provider = ? AND zone = ? AND what = 'price' AND fetched_at <= ?"
-            " ORDER BY fetched_at DESC LIMIT 1",
-            (provider, zone, at.timestamp()),
+        rows = self._db.read(
+            PRICE,
+            {"provider": provider, "zone": zone, "now": at.timestamp()},
         )
         if not rows:
             return None
-        kind, currency, source, issued_at, confirmed_at, edges, blob = rows[0]
-        with _told(self.path):
+        kind, currency, source, issued_at, fetched_at, edges, blob = rows[0]
+        with self._db.told():
             return PriceSeries(
                 zone,
                 *columns(edges, blob),
@@ -209,7 +162,7 @@ class Store:
                 kind=Kind(kind),
                 currency=currency,
                 issued_at=moment(issued_at),
-                fetched_at=moment(confirmed_at),
+                fetched_at=moment(fetched_at),
             )
 
     def actual(
@@ -219,38 +172,46 @@ class Store:
 
         Of several signals or accountings the one that was kept last is returned.
         """
-        rows = self._read(
+        rows = self._db.read(
             "SELECT signal, accounting, source, begins, ends, amount FROM actual"
             " WHERE provider = ? AND zone = ? AND begins >= ? AND begins < ? ORDER BY begins",
             (provider, zone, start.timestamp(), end.timestamp()),
         )
         if not rows:
             return None
-        family = rows[-1][:3]
-        rows = [row for row in rows if row[:2] == family[:2]]
-        signal, accounting, source = family
-        return IntensitySeries(
-            zone,
-            *filled([row[3:] for row in rows]),
-            source,
-            kind=Kind.ACTUAL,
-            signal=Signal(signal),
-            accounting=Accounting(accounting),
+        signal, accounting, source = rows[-1][:3]
+        alike = [row[3:] for row in rows if row[:2] == (signal, accounting)]
+        with self._db.told():
+            return IntensitySeries(
+                zone,
+                *filled(alike),
+                source,
+                kind=Kind.ACTUAL,
+                signal=Signal(signal),
+                accounting=Accounting(accounting),
+            )
+
+    def known_until(self, provider: str, zone: str, now: datetime) -> datetime | None:
+        """Return until when actual values are kept; ``None`` where there are none."""
+        rows = self._db.read(
+            "SELECT max(ends) FROM actual WHERE provider = ? AND zone = ? AND begins < ?",
+            (provider, zone, now.timestamp()),
         )
+        return moment(rows[0][0])
 
     # -- whom not to ask again yet -------------------------------------------------------------
 
-    def confirmed(self, provider: str, zone: str, what: str) -> datetime | None:
-        """Return when a provider last answered for a zone."""
-        rows = self._read(
-            "SELECT max(confirmed_at) FROM series WHERE provider = ? AND zone = ? AND what = ?",
-            (provider, zone, what),
+    def confirmed(self, provider: str, zone: str, what: str, now: datetime) -> datetime | None:
+        """Return when a provider last answered for a zone, by then."""
+        rows = self._db.read(
+            CONFIRMED,
+            {"provider": provider, "zone": zone, "what": what, "now": now.timestamp()},
         )
         return moment(rows[0][0])
 
     def fail(self, provider: str, zone: str, what: str, failure: Failure) -> None:
         """Keep that a question failed."""
-        with self._write() as db:
+        with self._db.write() as db:
             db.execute(
                 "INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?, ?, ?)",
                 (provider, zone, what, failure.label, failure.text, failure.until.timestamp()),
@@ -258,7 +219,7 @@ class Store:
 
     def failure(self, provider: str, zone: str, what: str) -> Failure | None:
         """Return how a question failed last; ``None`` when it did not."""
-        rows = self._read(
+        rows = self._db.read(
             "SELECT label, told, until FROM failure WHERE provider = ? AND zone = ? AND what = ?",
             (provider, zone, what),
         )
@@ -271,7 +232,7 @@ class Store:
 
     def add_scores(self, method: str, zone: str, scores: Sequence[Score]) -> None:
         """Keep scores; one for the same moment is replaced."""
-        with self._write() as db:
+        with self._db.write() as db:
             db.executemany(
                 "INSERT OR REPLACE INTO score VALUES (?, ?, ?, ?)",
                 [
@@ -282,16 +243,24 @@ class Store:
 
     def scores(self, method: str, zone: str, since: datetime) -> list[Score]:
         """Return the scores of a method in a zone, oldest first."""
-        rows = self._read(
+        rows = self._db.read(
             "SELECT score FROM score WHERE method = ? AND zone = ? AND issued_at >= ?"
             " ORDER BY issued_at",
             (method, zone, since.timestamp()),
         )
         return [one for (text,) in rows if (one := _parsed(_SCORE, text))]
 
+    def scored(self, method: str, zone: str, since: datetime) -> set[datetime]:
+        """Return the moments for which there are scores."""
+        rows = self._db.read(
+            "SELECT issued_at FROM score WHERE method = ? AND zone = ? AND issued_at >= ?",
+            (method, zone, since.timestamp()),
+        )
+        return {datetime.fromtimestamp(at, UTC) for (at,) in rows}
+
     def set_trust(self, method: str, zone: str, value: Trust, at: datetime) -> None:
         """Keep what the scores say."""
-        with self._write() as db:
+        with self._db.write() as db:
             db.execute(
                 "INSERT OR REPLACE INTO trust VALUES (?, ?, ?, ?)",
                 (method, zone, at.timestamp(), value.model_dump_json()),
@@ -299,17 +268,21 @@ class Store:
 
     def learned_at(self, provider: str, zone: str) -> datetime | None:
         """Return when the range of a zone's intensity was last looked at."""
-        rows = self._read("SELECT at FROM norm WHERE provider = ? AND zone = ?", (provider, zone))
+        rows = self._db.read(
+            "SELECT at FROM norm WHERE provider = ? AND zone = ?", (provider, zone)
+        )
         return moment(rows[0][0]) if rows else None
 
     def trust(self, method: str, zone: str) -> Trust | None:
         """Return what the scores of a method in a zone say; ``None`` without any."""
-        rows = self._read("SELECT trust FROM trust WHERE method = ? AND zone = ?", (method, zone))
+        rows = self._db.read(
+            "SELECT trust FROM trust WHERE method = ? AND zone = ?", (method, zone)
+        )
         return _parsed(_TRUST, rows[0][0]) if rows else None
 
     def set_norm(self, provider: str, zone: str, norm: Norm, at: datetime) -> None:
         """Keep what a zone's intensity has been."""
-        with self._write() as db:
+        with self._db.write() as db:
             db.execute(
                 "INSERT OR REPLACE INTO norm VALUES (?, ?, ?, ?, ?, ?)",
                 (provider, zone, at.timestamp(), norm.least, norm.most, norm.days),
@@ -317,7 +290,7 @@ class Store:
 
     def norm(self, provider: str, zone: str) -> Norm | None:
         """Return what a zone's intensity has been; ``None`` where it is not known yet."""
-        rows = self._read(
+        rows = self._db.read(
             "SELECT least, most, days FROM norm WHERE provider = ? AND zone = ?", (provider, zone)
         )
         return Norm(*rows[0]) if rows else None
@@ -335,7 +308,7 @@ class Store:
             actual: Actual values from before this are forgotten.
             scores: Scores of issues from before this are forgotten.
         """
-        with self._write() as db:
+        with self._db.write() as db:
             db.execute(
                 "DELETE FROM series WHERE provider = ? AND confirmed_at < ?",
                 (provider, forecasts.timestamp()),
@@ -348,9 +321,40 @@ class Store:
                 (provider, scores.timestamp()),
             )
 
-    def _read(self, query: str, values: tuple[object, ...]) -> list[tuple]:  # type: ignore[type-arg]  # rows of SQLite
-        with _told(self.path):
-            return self._db.execute(query, values).fetchall()
+
+def _add_ahead(
+    db: sqlite3.Connection, provider: str, series: IntensitySeries | PriceSeries, at: datetime
+) -> None:
+    """Keep a forecast, or that it was sent once more."""
+    edges, blob = series.edges.tobytes(), amounts(series.values).tobytes()
+    said = (series.zone, *meaning(series), series.source)
+    digest = hashlib.sha256(edges + blob + "|".join(said).encode()).hexdigest()
+    what = "price" if isinstance(series, PriceSeries) else "intensity"
+    issued_at = series.issued_at.timestamp() if series.issued_at else None
+    now = at.timestamp()
+    newest = db.execute(
+        NEWEST,
+        {"provider": provider, "zone": series.zone, "what": what, "now": now},
+    ).fetchone()
+    # What was confirmed later than now was so by a clock that is wrong, or by a quicker process.
+    if newest and newest[1] == digest and newest[2] <= now:
+        db.execute("UPDATE series SET confirmed_at = ? WHERE rowid = ?", (now, newest[0]))
+        return
+    row = (provider, series.zone, what, *meaning(series), series.source, issued_at, now, now)
+    times = (series.start.timestamp(), series.end.timestamp())
+    db.execute(
+        "INSERT INTO series VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+        (*row, *times, digest, edges, blob),
+    )
+
+
+def _estimates_first(
+    series: Sequence[IntensitySeries] | Sequence[PriceSeries],
+) -> list[IntensitySeries]:
+    past = [
+        one for one in series if isinstance(one, IntensitySeries) and one.kind is not Kind.FORECAST
+    ]
+    return sorted(past, key=lambda one: one.kind is not Kind.ESTIMATED)
 
 
 _SCORE, _TRUST = TypeAdapter(Score), TypeAdapter(Trust)
@@ -363,24 +367,3 @@ def _parsed(shape: TypeAdapter[_T], text: str) -> _T | None:
         return shape.validate_json(text)
     except ValidationError:
         return None
-
-
-@contextmanager
-def _told(path: Path | None) -> Iterator[None]:
-    try:
-        yield
-    except sqlite3.OperationalError as error:
-        if "locked" not in str(error):
-            raise _unusable(path, error) from error
-        raise Unavailable(f"The outlook store {path} is busy. Try again.") from error
-    except (sqlite3.Error, OSError) as error:
-        raise _unusable(path, error) from error
-    except (CarbonAwareError, ValueError) as error:  # what cannot be: it was tampered with
-        raise Unavailable(f"The outlook store {path} is damaged ({error}). Delete it.") from error
-
-
-def _unusable(path: Path | None, error: Exception) -> Unavailable:
-    return Unavailable(
-        f"The outlook store {path} cannot be used ({error}). Make its folder writable, or delete "
-        "the file: it is fetched anew."
-    )

@@ -201,12 +201,17 @@ def score(believed: Floats, actual: Floats, issued_at: datetime) -> Score | None
     )
 
 
+def hour_after(moment: datetime) -> datetime:
+    """Return the first full hour from a moment on: an issue is scored from there."""
+    hour = full_hour(moment)
+    return hour + HOUR if hour < moment else hour
+
+
 def score_series(
     forecast: IntensitySeries, actual: IntensitySeries, issued_at: datetime
 ) -> Score | None:
     """Score a stored issue from the first full hour after it was issued; see :func:`score`."""
-    first = full_hour(issued_at)
-    first += HOUR if first < issued_at else timedelta(0)
+    first = hour_after(issued_at)
     stop = min(first + HOUR * _LEADS[-1], full_hour(min(forecast.end, actual.end)))
     if stop <= first:
         return None

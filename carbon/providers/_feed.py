@@ -39,6 +39,9 @@ if TYPE_CHECKING:
 
 _log = logging.getLogger("carbon")
 
+_SILENT: Final = timedelta(hours=6)
+"""An answer that is this old gives way to a newer one of the next provider."""
+
 _PATIENCE: Final = timedelta(seconds=15)
 
 
@@ -75,7 +78,7 @@ class Feed:
             self.store = Store(path)
         except Unavailable as error:
             self.notes.append(f"{error} Until then nothing is remembered.")
-            self.store = Store(None)
+            self.store = Store.copied(path) if path else Store(None)
 
     def close(self) -> None:
         """Close the store."""
@@ -103,7 +106,7 @@ class Feed:
         """
         async with Web(patience=patience) as web:
             needs = [Need(zone, self.signals.chain(zone), zone in priced) for zone in zones]
-            await refresh(
+            told = await refresh(
                 self.store,
                 list(self._providers(web)),
                 needs,
@@ -112,25 +115,31 @@ class Feed:
                 history=history,
                 patience=patience,
             )
+        self.notes += [note for note in told if note not in self.notes]
 
     def sources(self, zones: Collection[str], now: datetime) -> tuple[StoredSource, ...]:
         """Return what is believed, best provider first, as sources that ask nobody.
 
-        The first one believes each zone's first provider, the second one its second, and so on.
+        The first one believes each zone's first provider, the second one its second, and so on. A
+        provider that has not been heard for hours comes after those that have.
 
         Args:
             zones: Zones that matter.
             now: The present moment.
         """
         able = {provider.name: provider for provider in self._providers(Web())}
-        chains = {
-            zone: [
+        chains: dict[str, list[str]] = {}
+        notes: dict[str, str] = {}
+        for zone in zones:
+            chain = [
                 name
                 for name in self.signals.chain(zone)
                 if name in able and (able[name].has_intensity(zone) or able[name].has_price(zone))
             ]
-            for zone in zones
-        }
+            chains[zone] = self._by_silence(zone, chain, now)
+            if chains[zone][:1] != chain[:1]:
+                hours = _SILENT / timedelta(hours=1)
+                notes[zone] = f"{zone}: {chain[0]} was not heard for {hours:.0f} h or more"
         found: list[StoredSource] = []
         for rank in range(max(map(len, chains.values()), default=0)):
             source = StoredSource(
@@ -139,9 +148,20 @@ class Feed:
                 now,
                 name=f"provider {rank + 1}",
                 before=found[-1] if found else None,
+                notes=notes,
             )
             found.append(source)
         return tuple(found)
+
+    def _by_silence(self, zone: str, chain: list[str], now: datetime) -> list[str]:
+        """Put those who spoke once and have not for long last, the one heard last before others."""
+        try:
+            heard = {name: self.store.confirmed(name, zone, "intensity", now) for name in chain}
+        except Unavailable:
+            return chain  # the source that is made of it will say so
+        silent = {name: at for name, at in heard.items() if at and now - at >= _SILENT}
+        last = sorted(silent, key=lambda name: silent[name], reverse=True)
+        return [name for name in chain if name not in silent] + last
 
     def _providers(self, web: Web) -> Iterator[Provider]:
         """Yield the providers whose keys are there; one that cannot be made is told of."""
