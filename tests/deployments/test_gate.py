@@ -76,12 +76,14 @@ def asked(lab: Lab) -> Waiting:
     job = JOB.model_copy(update={"policy": policy(WAIT), "schedules": (cron,)})
     (lab.folder / "prefect.yaml").write_text(render(lab.trigger.fleet, [job]))
     lab.deploy()
+    # First: its deadline counts from the moment when it is created.
     until_wake = policy(minute + WAIT - datetime.now(UTC)).model_dump(mode="json")
+    rest = _create(lab, {"label": "rest", "policy": until_wake})
     return Waiting(
         minute=minute,
         moved=_create(lab, {"label": "moved"}),
         unplanned=_create(lab, {"label": "unplanned"}, start=datetime.now(UTC) + DAY),
-        rest=_create(lab, {"label": "rest", "policy": until_wake}),
+        rest=rest,
     )
 
 
