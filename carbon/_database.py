@@ -38,7 +38,8 @@ class Database:
             if version != VERSION:
                 self._make()
             elif path is not None:
-                self._try_writing(version)
+                with self.told():
+                    self._try_writing(version)
         except Unavailable:
             self._db.close()
             raise
@@ -96,12 +97,16 @@ class Database:
 
     def _try_writing(self, version: int) -> None:
         """Fail now rather than with the first answer: the file or its folder may be read-only."""
-        with self.told():
+        self._db.execute("PRAGMA busy_timeout = 0")
+        try:
             self._db.execute("BEGIN IMMEDIATE")
-            try:
-                self._db.execute(f"PRAGMA user_version = {version}")
-            finally:
-                self._db.rollback()
+            self._db.execute(f"PRAGMA user_version = {version}")
+        except sqlite3.OperationalError as error:
+            if "locked" not in str(error):  # else somebody is writing just now, so one can
+                raise
+        finally:
+            self._db.rollback()
+            self._db.execute(f"PRAGMA busy_timeout = {_BUSY_SECONDS * 1000:.0f}")
 
     @contextmanager
     def told(self) -> Iterator[None]:

@@ -15,8 +15,11 @@ from carbon._statistical import HISTORY, HOUR, forecast, full_hour, hourly
 from carbon._trust import JOB, SLACK, hindcast, hour_after, score_series, trust
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from carbon._series import IntensitySeries
     from carbon._store import Store
+    from carbon._trust import Score, Trust
 
 _DAY: Final = timedelta(days=1)
 _AHEAD: Final = timedelta(hours=72)
@@ -63,45 +66,62 @@ def learn(store: Store, provider: str, zone: str, now: datetime, *, anew: bool =
         return
     # What a provider says of the past is no more sacred than what it says of the future.
     actual = sound(actual)
-    with store.together():
-        _keep_norm(store, provider, actual, now)
-        for method, scored in (
-            (provider, _score_issues(store, provider, zone, actual, now)),
-            (statistical(provider), _score_hindcasts(store, provider, zone, actual, now)),
-        ):
-            if not scored and not anew:
-                continue
-            found = trust(store.scores(method, zone, now - HISTORY - 2 * _DAY), now)
+    if not actual.known:
+        return
+    norm = _norm(store, provider, actual)
+    scores = {
+        provider: _score_issues(store, provider, zone, actual, now),
+        statistical(provider): _score_hindcasts(store, provider, zone, actual, now),
+    }
+    trusts = {
+        method: _trust(store, method, zone, new, now)
+        for method, new in scores.items()
+        if new or anew
+    }
+    ahead = _forecast(actual, now)
+    with store.together():  # short: whoever else wants to write waits for it
+        store.set_norm(provider, zone, norm, now)
+        for method, found in trusts.items():
+            store.add_scores(method, zone, scores[method])
             if found is not None:
                 store.set_trust(method, zone, found, now)
-        if now - actual.end > _SILENT:
-            return  # nothing new to forecast from: what was issued last grows old, and says so
-        try:
-            store.add(statistical(provider), [forecast(actual, now, now + _AHEAD)], now)
-        except NoSignal:
-            return  # too little history: the outlook says that there is none
+        store.add(statistical(provider), ahead, now)
 
 
-def _keep_norm(store: Store, provider: str, actual: IntensitySeries, now: datetime) -> None:
-    """Keep the range that a zone has been in; few days of it say little, and say how few."""
+def _norm(store: Store, provider: str, actual: IntensitySeries) -> Norm:
+    """Return the range that a zone has been in; few days of it say little, and say how few."""
     lengths = np.diff(actual.edges)
     known = np.array([value is not None for value in actual.values])
     days = float(lengths[known].sum()) / _DAY.total_seconds()
-    if not actual.known:
-        return
     least, most = (float(value) for value in np.quantile(actual.known, _RANGE))
     before = store.norm(provider, actual.zone)
     # Terms may forbid to keep values for long; what was learned from more of them stays.
-    longer = before is not None and before.days > days + 1
-    store.set_norm(
-        provider, actual.zone, before if before and longer else Norm(least, most, days), now
-    )
+    return before if before is not None and before.days > days + 1 else Norm(least, most, days)
+
+
+def _trust(
+    store: Store, method: str, zone: str, new: Sequence[Score], now: datetime
+) -> Trust | None:
+    """Return what old and new scores say together."""
+    old = store.scores(method, zone, now - HISTORY - 2 * _DAY)
+    scores = {one.issued_at: one for one in (*old, *new)}
+    return trust([scores[moment] for moment in sorted(scores)], now)
+
+
+def _forecast(actual: IntensitySeries, now: datetime) -> list[IntensitySeries]:
+    """Return a statistical forecast, if there is enough and recent history to make one from."""
+    if now - actual.end > _SILENT:
+        return []  # what was issued last grows old, and says so
+    try:
+        return [forecast(actual, now, now + _AHEAD)]
+    except NoSignal:
+        return []  # the outlook says that there is none
 
 
 def _score_issues(
     store: Store, provider: str, zone: str, actual: IntensitySeries, now: datetime
-) -> bool:
-    """Score the provider's own forecasts, eight a day; tell whether there were any to score.
+) -> list[Score]:
+    """Score the provider's own forecasts, eight a day.
 
     Each is scored when its hours are over, and once more at the end, for actual values are revised.
     """
@@ -117,9 +137,7 @@ def _score_issues(
             alike = issue.series.family == (actual.signal, actual.accounting, Kind.FORECAST)
             if alike and (made := score_series(issue.series, actual, fetched_at)):
                 scores.append(made)
-    if scores:
-        store.add_scores(provider, zone, scores)
-    return bool(scores)
+    return scores
 
 
 def _turn(hour: datetime) -> datetime:
@@ -129,7 +147,7 @@ def _turn(hour: datetime) -> datetime:
 
 def _score_hindcasts(
     store: Store, provider: str, zone: str, actual: IntensitySeries, now: datetime
-) -> bool:
+) -> list[Score]:
     """Score the statistical forecast for the days that are over and were not scored yet."""
     method = statistical(provider)
     midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
@@ -141,10 +159,6 @@ def _score_hindcasts(
         if (first + _DAY * day).date() not in known
     ]
     if not days:
-        return False
+        return []
     values = hourly(actual, first, full_hour(now))
-    if not np.isfinite(values).any():
-        return False
-    if scores := hindcast(values, first, days):
-        store.add_scores(method, zone, scores)
-    return bool(scores)
+    return hindcast(values, first, days) if np.isfinite(values).any() else []

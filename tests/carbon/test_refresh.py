@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import math
 import sqlite3
 import time
@@ -14,12 +15,15 @@ import pytest
 
 from carbon import (
     AuthError,
+    BadInput,
     IntensitySeries,
     Kind,
+    NoData,
     NoSignal,
     Outlook,
     PriceSeries,
     RateLimited,
+    Signal,
     Store,
     StoredSource,
     Transient,
@@ -482,3 +486,99 @@ def test_a_source_without_a_zone_says_so(store: Store) -> None:
     (source,) = sources(store, "a")
     with pytest.raises(NoSignal, match="XX"):
         source.intensity("XX", NOW, NOW + HOUR)
+
+
+def test_the_fake_keeps_the_contract_of_the_real_ones() -> None:
+    """An answer lies inside the window; unknown zones and bad windows are refused as they do it."""
+    provider = StaticProvider([ahead(HOME)], name="a")
+    assert provider.has_intensity(HOME)
+    assert not provider.has_intensity("XX-NOWHERE")
+    assert provider.terms.fresh > timedelta(0)
+    (found,) = asyncio.run(provider.intensity(HOME, NOW, NOW + 3 * HOUR))
+    assert (found.zone, found.start, found.end) == (HOME, NOW, NOW + 3 * HOUR)
+    for method in (provider.intensity, provider.price):
+        with pytest.raises(NoData, match="XX-NOWHERE"):
+            asyncio.run(method("XX-NOWHERE", NOW, NOW + HOUR))
+        for start, end in ((NOW, NOW), (NOW + HOUR, NOW), (NOW.replace(tzinfo=None), NOW)):
+            with pytest.raises(BadInput):
+                asyncio.run(method(HOME, start, end))
+
+
+class Strange(StaticProvider):
+    """A provider that does not cut to the window, nor look at what it was asked."""
+
+    async def intensity(
+        self, zone: str, start: datetime, end: datetime
+    ) -> Sequence[IntensitySeries]:
+        """Return all that it has."""
+        del start, end
+        self.asked.append(zone)
+        return [one for one in self.series if isinstance(one, IntensitySeries)]
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        [],
+        [ahead(AWAY)],
+        [ahead(HOME), ahead(AWAY)],
+        [ahead(HOME), dataclasses.replace(ahead(HOME), signal=Signal.MARGINAL)],
+        [dataclasses.replace(ahead(HOME), kind=Kind.MODELLED)],
+    ],
+    ids=["empty", "another zone", "two zones", "unlike numbers", "a model"],
+)
+def test_an_answer_to_another_question_is_none(store: Store, answer: list[IntensitySeries]) -> None:
+    """Nothing of it is kept, and the next provider is asked."""
+    strange = Strange(answer, name="a")
+    good = StaticProvider([ahead(HOME)], name="b")
+    ask(store, strange, good, zones=[HOME])
+    assert good.asked == [HOME]
+    for zone in (HOME, AWAY):
+        assert not store.issues("a", zone, NOW, NOW)
+        assert store.actual("a", zone, NOW - DAY, NOW) is None
+    assert see(store, "a", "b").intensity[HOME].kind is Kind.FORECAST
+
+
+def test_a_provider_that_fails_before_it_is_asked_stops_nothing(store: Store) -> None:
+    """A fault in what it says of its zones costs that provider only."""
+
+    class Odd(StaticProvider):
+        def has_intensity(self, zone: str) -> bool:
+            raise RuntimeError(zone)
+
+    ask(store, Odd(name="a"), StaticProvider([ahead(HOME)], name="b"), zones=[HOME])
+    assert HOME in see(store, "a", "b").intensity
+
+
+@pytest.mark.parametrize("pause", [5 * MINUTE, 400 * DAY])
+def test_who_wants_to_be_left_alone_is(store: Store, pause: timedelta) -> None:
+    """Even when all is asked for anew to learn from it, but for a day at the most."""
+    busy = StaticProvider(name="a", error=RateLimited("a", pause))
+    ask(store, busy, zones=[HOME])
+    ask(store, busy, zones=[HOME], now=NOW + MINUTE, history=DAY)
+    assert len(busy.asked) == 1
+    ask(store, busy, zones=[HOME], now=NOW + min(pause, DAY) + MINUTE)
+    assert len(busy.asked) == 2
+
+
+def test_a_failure_noted_by_a_wrong_clock_is_not_believed(store: Store) -> None:
+    """Who was asked in the year after next may be asked today."""
+    provider = StaticProvider(name="a", error=AuthError("a", "bad key"))
+    ask(store, provider, zones=[HOME], now=NOW + 700 * DAY)
+    ask(store, provider, zones=[HOME])
+    assert len(provider.asked) == 2
+
+
+def test_a_store_that_fails_is_told(store: Store, path: Path) -> None:
+    """What must be said beside the outlook comes back from refreshing."""
+    needs = [Need(HOME, ("a",))]
+    provider = StaticProvider([ahead(HOME)], name="a")
+    other = sqlite3.connect(path)
+    other.execute("BEGIN IMMEDIATE")
+    try:
+        told = asyncio.run(refresh(store, [provider], needs, now=NOW, until=NOW + DAY))
+    finally:
+        other.close()
+    assert len(told) == 1
+    assert "busy" in told[0]
+    assert asyncio.run(refresh(store, [provider], needs, now=NOW, until=NOW + DAY)) == ()
