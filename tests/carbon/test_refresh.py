@@ -361,10 +361,11 @@ def test_a_statistical_forecast_that_earned_nothing_is_not_used(store: Store) ->
     ask(store, StaticProvider([wild], name="a"), zones=[HOME], history=timedelta(days=40))
     trust = store.trust(statistical("a"), HOME)
     assert trust is not None
+    assert trust.proven
+    assert not trust.earned
     outlook = see(store, "a")
-    if not trust.earned:
-        assert not outlook.intensity
-        assert any("starting at once" in note for note in outlook.degraded)
+    assert not outlook.intensity
+    assert any("starting at once" in note for note in outlook.degraded)
 
 
 def test_a_dead_provider_is_not_forecast_for_ever(store: Store) -> None:
