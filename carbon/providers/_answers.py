@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Annotated, Final, TypeVar
 
@@ -11,7 +12,7 @@ from carbon._errors import NoData, PlanDenied
 from carbon._stretch import by_step
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
+    from collections.abc import Awaitable, Iterable, Iterator
 
 _T = TypeVar("_T")
 
@@ -28,8 +29,8 @@ MOST_ROWS: Final = 20_000
 """Rows of a body; a month of five minutes is below 9,000. What is more is a flood."""
 
 
-def answered(answers: Iterable[_T | BaseException]) -> list[_T]:
-    """Return the answers to several questions about one window.
+async def answered(questions: Iterable[Awaitable[_T]]) -> list[_T]:
+    """Ask several questions about one window together, and return the answers in their order.
 
     What a provider has not, or not in this plan, is passed over as long as it has anything: a plan
     without forecasts is still good for the past.
@@ -39,7 +40,7 @@ def answered(answers: Iterable[_T | BaseException]) -> list[_T]:
     """
     good: list[_T] = []
     bad: list[BaseException] = []
-    for answer in answers:
+    for answer in await asyncio.gather(*questions, return_exceptions=True):
         if isinstance(answer, BaseException):
             bad.append(answer)
         else:
@@ -63,6 +64,15 @@ def usual_ends(starts: Iterable[datetime]) -> dict[datetime, datetime]:
 def hour_of(moment: datetime) -> datetime:
     """Return the start of the hour; a question from there also finds what runs at the moment."""
     return moment.replace(minute=0, second=0, microsecond=0)
+
+
+def past(
+    window: tuple[datetime, datetime], now: datetime, longest: timedelta
+) -> Iterator[tuple[datetime, datetime]]:
+    """Cut what is over of a window into parts; the first begins at a full hour."""
+    start, end = window
+    if start < now:
+        yield from parts(hour_of(start), min(end, now), longest)
 
 
 def parts(

@@ -28,7 +28,6 @@ answered is handed on with its status.
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -44,15 +43,7 @@ from carbon._errors import AuthError, BadInput, NoData
 from carbon._provider import NoPrices, Terms
 from carbon._series import Accounting, Kind, Signal, require_window
 from carbon._stretch import Slot
-from carbon.providers._answers import (
-    MOST_ROWS,
-    Moment,
-    Number,
-    answered,
-    hour_of,
-    parts,
-    usual_ends,
-)
+from carbon.providers._answers import MOST_ROWS, Moment, Number, answered, past, usual_ends
 from carbon.providers._made import intensities
 
 if TYPE_CHECKING:
@@ -162,11 +153,10 @@ class CarbonAwareSdk(NoPrices):
         window, now = require_window(start, end), self.clock.now()
         if not self.has_intensity(zone):
             raise NoData(self.name, f"does not know zone {zone!r}")
-        past = parts(hour_of(window[0]), min(window[1], now), _LONGEST) if window[0] < now else ()
-        asked = [self._past(zone, *part) for part in past]
+        asked = [self._past(zone, *part) for part in past(window, now, _LONGEST)]
         if window[1] > now:
             asked.append(self._ask("forecasts/current", zone, _read_forecast))
-        answers = answered(await asyncio.gather(*asked, return_exceptions=True))
+        answers = await answered(asked)
         found: list[IntensitySeries] = []
         for kind in (Kind.ACTUAL, Kind.FORECAST):
             found += intensities(

@@ -24,7 +24,6 @@ holds, and not always. Status 401 is a bad key, a small plan or too many questio
 
 from __future__ import annotations
 
-import asyncio
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -214,8 +213,7 @@ class ElectricityMaps:
             ahead = signal == wire.PRICE or question.which == "forecast"
             return wire.values(await self._ask(signal, whole), zone, signal, ahead=ahead)
 
-        answers = await asyncio.gather(*map(answer, asked), return_exceptions=True)
-        return [value for values in answered(answers) for value in values]
+        return [value for values in await answered(map(answer, asked)) for value in values]
 
     async def _ask(self, signal: str, question: _Question) -> wire.Rows | wire.Row:
         params = {**question.params, "disableCallerLookup": "true"}

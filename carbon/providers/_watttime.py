@@ -36,7 +36,7 @@ from carbon._errors import AuthError, BadInput, BadResponse, NoData, ProviderErr
 from carbon._provider import NoPrices, Terms
 from carbon._series import Accounting, Kind, Signal, require_window
 from carbon.providers import _watttime_body as wire
-from carbon.providers._answers import answered, hour_of, parts
+from carbon.providers._answers import answered, past
 from carbon.providers._codes import codes
 from carbon.providers._made import intensities
 
@@ -115,11 +115,10 @@ class WattTime(NoPrices):
         """
         window, now = require_window(start, end), self.clock.now()
         region = self._require_region(zone)
-        past = parts(hour_of(window[0]), min(window[1], now), _LONGEST) if window[0] < now else ()
-        asked = [self._past(region, *part) for part in past]
+        asked = [self._past(region, *part) for part in past(window, now, _LONGEST)]
         if window[1] > now:
             asked.append(self._forecast(region, window[1] - now))
-        answers = answered(await asyncio.gather(*asked, return_exceptions=True))
+        answers = await answered(asked)
         found: list[IntensitySeries] = []
         for kind in (Kind.ACTUAL, Kind.ESTIMATED, Kind.FORECAST):
             found += intensities(
