@@ -6,37 +6,53 @@ stands for it; ``GB-1`` to ``GB-17`` are the regions of the grid operators, e.g.
 A region has no actual values, so nothing can be learned of how good its forecasts are.
 
 Definition: "Carbon Intensity API", carbon-intensity.github.io/api-definitions. What it really sends
-was seen to differ: a window is answered inclusively at both ends, ``data`` of a region is now an
-object and now a list of one, a forecast may end early or be empty.
+was seen to differ: a window is answered with the half hours that *end* in it, both ends included;
+one over a New Year only up to there (carbon-intensity/api-definitions issue 12). ``data`` is now an
+object and now a list of one. A forecast may end early or be empty, and "nothing" may be ``{}``. A
+half hour may come twice with two values (issue 17 there): neither is believed.
 """
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import dataclass
-from datetime import timedelta
-from typing import TYPE_CHECKING, Annotated, ClassVar, Final
+from datetime import UTC, datetime, timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, Annotated, ClassVar, Final, Generic, Self, TypeVar
 
-from pydantic import BaseModel, Field, TypeAdapter
+from pydantic import BaseModel, BeforeValidator, Field, TypeAdapter, model_validator
+from pydantic_core import PydanticCustomError
 
 from carbon._errors import BadInput, BadResponse, NoData
 from carbon._provider import NoPrices, Terms
 from carbon._series import Accounting, Kind, Signal, require_window
 from carbon._stretch import Slot
-from carbon.providers._answers import MOST_ROWS, Moment, Number, parts
+from carbon.providers._answers import MOST_ROWS, Moment, Number, answered, parts
 from carbon.providers._made import intensities
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import datetime
+    from collections.abc import Iterator, Sequence
 
     from carbon._series import IntensitySeries
     from carbon.providers._web import Reply, Web
 
+_T = TypeVar("_T")
+
 _NATION: Final = "GB"
-_REGIONS: Final = range(1, 18)
+_REGIONS: Final = {f"{_NATION}-{number}": number for number in range(1, 18)}
 _LONGEST: Final = timedelta(days=13)
 """Longest window of one question: the documentation says 14 days, and ends are inclusive."""
+_SLOT: Final = timedelta(minutes=30)
+_LONGEST_SLOT: Final = timedelta(hours=1)
+"""What holds for longer is no half hour but a statistic, and nothing to plan with."""
+_MIDNIGHT: Final = datetime(2000, 1, 1, tzinfo=UTC)
+
+
+def _listed(data: object) -> object:
+    return [data] if isinstance(data, dict) else data
+
+
+# fail_fast: a flood of wrong rows must not become a flood of errors.
+_List = Annotated[list[_T], Field(max_length=MOST_ROWS, fail_fast=True), BeforeValidator(_listed)]
 
 
 class _Value(BaseModel):
@@ -49,25 +65,28 @@ class _Row(BaseModel):
     end: Moment = Field(alias="to")
     intensity: _Value
 
-
-# fail_fast: a flood of wrong rows must not become a flood of errors.
-_Rows = Annotated[list[_Row], Field(max_length=MOST_ROWS, fail_fast=True)]
+    @model_validator(mode="after")
+    def _is_a_slot(self) -> Self:
+        if not timedelta(0) < self.end - self.start <= _LONGEST_SLOT:
+            raise PydanticCustomError("no_half_hour", "it is over before it began, or too long")
+        return self
 
 
 class _Region(BaseModel):
     id: int = Field(alias="regionid")
-    data: _Rows
+    data: _List[_Row]
 
 
-class _National(BaseModel):
-    data: _Rows = []
+class _Answer(BaseModel, Generic[_T]):
+    data: _List[_T]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _nothing(cls, body: object) -> object:
+        return {"data": []} if body == {} else body
 
 
-class _Regional(BaseModel):
-    data: _Region | Annotated[list[_Region], Field(max_length=1, fail_fast=True)] = []
-
-
-_NATIONAL, _REGIONAL = TypeAdapter(_National), TypeAdapter(_Regional)
+_NATIONAL, _REGIONAL = TypeAdapter(_Answer[_Row]), TypeAdapter(_Answer[_Region])
 
 
 @dataclass(frozen=True)
@@ -95,12 +114,12 @@ class GBCarbonIntensity(NoPrices):
     )
 
     def __post_init__(self) -> None:
-        if self.region is not None and self.region not in _REGIONS:
+        if self.region is not None and self.region not in _REGIONS.values():
             raise BadInput("region", f"{self.region} is no region", "Give 1 to 17; London is 13.")
 
     def has_intensity(self, zone: str) -> bool:
         """Tell whether the zone is Great Britain or one of its regions."""
-        return zone == _NATION or _numbered(zone) is not None
+        return zone == _NATION or zone in _REGIONS
 
     async def intensity(
         self, zone: str, start: datetime, end: datetime
@@ -114,8 +133,8 @@ class GBCarbonIntensity(NoPrices):
         window = require_window(start, end)
         if not self.has_intensity(zone):
             raise NoData(self.name, f"does not know zone {zone!r}")
-        asked = [self._rows(zone, *part) for part in parts(*window, _LONGEST)]
-        rows = [row for part in await asyncio.gather(*asked) for row in part]
+        asked = [self._rows(zone, *part) for part in _questions(*window)]
+        rows = [row for part in await answered(asked) for row in part]
         found: list[IntensitySeries] = []
         for kind in (Kind.ACTUAL, Kind.FORECAST):
             found += intensities(
@@ -133,7 +152,7 @@ class GBCarbonIntensity(NoPrices):
         return found
 
     def _region(self, zone: str) -> int | None:
-        return self.region if zone == _NATION else _numbered(zone)
+        return self.region if zone == _NATION else _REGIONS[zone]
 
     def _source(self, zone: str) -> str:
         region = self._region(zone)
@@ -147,10 +166,24 @@ class GBCarbonIntensity(NoPrices):
             url = f"{self.base_url}/intensity/{window}"
             return await self.web.get(self.name, url, {}, _read_national)
         url = f"{self.base_url}/regional/intensity/{window}/regionid/{region}"
-        answer = await self.web.get(self.name, url, {}, _read_regional)
-        if any(one.id != region for one in answer):
+        found = await self.web.get(self.name, url, {}, _read_regional)
+        if any(one.id != region for one in found):
             raise BadResponse(self.name, f"sent another region when asked for {zone}")
-        return [row for one in answer for row in one.data]
+        return [row for one in found for row in one.data]
+
+
+def _questions(start: datetime, end: datetime) -> Iterator[tuple[datetime, datetime]]:
+    """Cut a window into what one answer holds.
+
+    Each ends with a half hour, because one that ends later is not sent. None spans a New Year; the
+    half hour before it comes with the answer that begins there, so there is always one.
+    """
+    start -= (start - _MIDNIGHT) % _SLOT
+    end += (_MIDNIGHT - end) % _SLOT
+    end = max(end, datetime(end.year, 1, 1, tzinfo=UTC) + _SLOT)
+    for first, last in parts(start, end, _LONGEST):
+        year = datetime(last.year, 1, 1, tzinfo=UTC)
+        yield from pairwise([first, year, last] if first < year < last else [first, last])
 
 
 def _read_national(reply: Reply) -> list[_Row]:
@@ -160,16 +193,9 @@ def _read_national(reply: Reply) -> list[_Row]:
 
 def _read_regional(reply: Reply) -> list[_Region]:
     reply.require_ok()
-    data = reply.parse(_REGIONAL).data
-    return data if isinstance(data, list) else [data]
+    return reply.parse(_REGIONAL).data
 
 
 def _slot(row: _Row, kind: Kind) -> Slot:
     value = row.intensity.actual if kind is Kind.ACTUAL else row.intensity.forecast
     return Slot(row.start, row.end, value)
-
-
-def _numbered(zone: str) -> int | None:
-    nation, _, number = zone.partition("-")
-    known = nation == _NATION and number.isdecimal() and int(number) in _REGIONS
-    return int(number) if known else None
