@@ -240,8 +240,8 @@ class _Making:
                 if looked.series is not None:
                     return place, issue, looked.series
                 if place == 0:
-                    told = "; ".join(one.text for one in looked.findings if one.rejects)
-                    self.reasons.append(f"{self.provider} is not believed for {self.zone}: {told}")
+                    told = f"{self.provider} is not believed for {self.zone}: {looked.refusal}"
+                    self.reasons.append(told)
             if len(issues) < most:
                 break
             seen = most
@@ -266,7 +266,7 @@ class _Making:
         ]
         return (joined([believed, *earlier]), True) if earlier else (believed, False)
 
-    def _inspected(self, issue: Issue) -> Inspected:
+    def _inspected(self, issue: Issue) -> Inspected[IntensitySeries]:
         others = (
             found[0].series
             for zone in self.others

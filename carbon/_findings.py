@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Generic, TypeVar
 
 from pydantic import BaseModel, ConfigDict
 
+from carbon._series import IntensitySeries, PriceSeries
+
 if TYPE_CHECKING:
-    from carbon._series import IntensitySeries
+    from collections.abc import Iterable, Iterator
+
+_S = TypeVar("_S", bound=IntensitySeries | PriceSeries)
 
 
 class Fault(StrEnum):
@@ -75,7 +79,7 @@ class Norm:
 
 
 @dataclass(frozen=True)
-class Inspected:
+class Inspected(Generic[_S]):
     """A series after the quality gate.
 
     Attributes:
@@ -83,5 +87,18 @@ class Inspected:
         findings: What was found.
     """
 
-    series: IntensitySeries | None
+    series: _S | None
     findings: tuple[Finding, ...]
+
+    @property
+    def refusal(self) -> str:
+        """Why the whole of it is not believed; empty where it is."""
+        return "; ".join(finding.text for finding in self.findings if finding.rejects)
+
+
+def spoken(findings: Iterable[Finding]) -> Iterator[str]:
+    """Yield what must be said of a series that is believed all the same."""
+    for finding in findings:
+        # Where it ends is said of each zone anyway.
+        if not finding.rejects and finding.fault is not Fault.SHORT:
+            yield f"{finding.fault.value}: {finding.text}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, ClassVar, Never, Protocol
+from typing import TYPE_CHECKING, ClassVar, Final, Never, Protocol
 
 from carbon._errors import NoData
 from carbon._series import IntensitySeries, PriceSeries, require_window
@@ -22,12 +22,37 @@ class Terms:
         licence: Licence of the data, or what is known of the terms.
         fresh: Time within which it is not asked the same question again.
         keep: How long its numbers may be kept; ``None`` for as long as they serve.
+        prices_shown: Whether its prices may be displayed. Otherwise decisions are made with them,
+            and reports say who gave them, but neither table, picture nor JSON has the numbers.
     """
 
     attribution: str
     licence: str
     fresh: timedelta
     keep: timedelta | None = None
+    prices_shown: bool = True
+
+
+_FOR: Final = ", for "
+
+
+def of_whole(source: str, whole: str) -> str:
+    """Return the source of numbers that speak of a whole of which a zone is a part.
+
+    Several zones may share such numbers: the quality gate takes one body for two zones for another
+    zone's otherwise. The outlook store keeps the source alone, so this is where it is said.
+
+    Args:
+        source: Who says so.
+        whole: What the numbers speak of, e.g. ``all of Sweden``; the same for all of its zones.
+    """
+    return f"{source}{_FOR}{whole}"
+
+
+def whole_of(source: str) -> str | None:
+    """Return the whole that a source speaks of; ``None`` where it speaks of the zone itself."""
+    _, said, whole = source.rpartition(_FOR)
+    return whole if said else None
 
 
 class Provider(Protocol):
@@ -35,7 +60,8 @@ class Provider(Protocol):
 
     Its answers are series without gaps: a gap cuts one in two. All intensities are of one signal
     and one accounting, in gCO2e/kWh; actual, estimated and forecast values are series of their
-    own. Intervals that do not touch the window are left out. Nothing is filled in.
+    own. Intervals that do not touch the window are left out. Nothing is filled in. Numbers that
+    several zones share, as parts of a whole, say so in their source: :func:`of_whole`.
     """
 
     @property

@@ -14,27 +14,21 @@ fault, and how often it cries wolf, is measured by ``benchmarks/quality.py`` on 
 
 from __future__ import annotations
 
-from dataclasses import replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from carbon._findings import Fault, Finding, Inspected, Norm
-from carbon._series import Accounting, Signal
+from carbon._looked import HOUR, Looked, left, short
+from carbon._provider import whole_of
+from carbon._series import Accounting, IntensitySeries, Signal
 from carbon._typical import zones
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Sequence
 
-    from numpy.typing import NDArray
 
-    from carbon._series import IntensitySeries
-
-    Floats = NDArray[np.float64]
-    Flags = NDArray[np.bool_]
-
-_HOUR: Final = 3600.0
 _LONGEST_GLITCH: Final = timedelta(hours=1)
 _MOST_IN_GLITCH: Final = 60
 _GLITCH_PART: Final = 0.2
@@ -50,12 +44,6 @@ Quebec; Sweden's year has stretches of 33 and 38 hours."""
 
 _STALE: Final = timedelta(hours=6)
 _DEAD: Final = timedelta(hours=36)
-_DAY: Final = timedelta(days=1)
-_COPIED_FROM: Final = timedelta(hours=8)
-_COPIED_VALUES: Final = 6
-"""A day is a copy from so many hours in a row with so many different values on. Rounded to whole
-grams, real ones have up to 6 hours in common with the day before, or 14 hours of three values."""
-
 _SAME_VALUES: Final = 12
 """Two zones have one body from so many values in common on."""
 
@@ -72,8 +60,6 @@ _NORM_DAYS: Final = 14.0
 """Days of history below which a zone's range says nothing: of real two-day windows 1 in 100 leaves
 the range of a week, 1 in 230 that of two weeks, none in 1,400 that of three."""
 
-_LEAST_LEFT: Final = 0.5
-
 
 def inspect(
     series: IntensitySeries,
@@ -82,7 +68,7 @@ def inspect(
     asked: datetime,
     norm: Norm | None = None,
     others: Iterable[IntensitySeries] = (),
-) -> Inspected:
+) -> Inspected[IntensitySeries]:
     """Look at a forecast before it is believed.
 
     Args:
@@ -101,7 +87,7 @@ def inspect(
     findings += _about_the_whole(series, now, asked, norm, others)
     believed = looked.believed()
     if not any(finding.rejects for finding in findings):
-        findings += _left(believed, now, min(asked, series.end))
+        findings += left(believed, now, min(asked, series.end))
     rejected = any(finding.rejects for finding in findings)
     return Inspected(None if rejected else believed, tuple(findings))
 
@@ -114,41 +100,12 @@ def sound(series: IntensitySeries) -> IntensitySeries:
     return looked.believed()
 
 
-class _Looked:
-    """A series as arrays; rules mark the values that they do not believe."""
+class _Looked(Looked[IntensitySeries]):
+    """An intensity with what the zone has been at."""
 
     def __init__(self, series: IntensitySeries, norm: Norm | None) -> None:
-        self.series, self.norm = series, norm
-        self.values: Floats = np.array(
-            [np.nan if value is None else value for value in series.values], dtype=np.float64
-        )
-        self.hours: Floats = np.diff(series.edges) / _HOUR
-        self.refused: Flags = np.zeros(len(self.values), dtype=np.bool_)
-
-    def refuse(self, mask: Flags, fault: Fault, words: str) -> Finding | None:
-        """Refuse values and say how many hours of them there are."""
-        if not mask.any():
-            return None
-        self.refused |= mask
-        first = self.series.starts[int(np.flatnonzero(mask)[0])]
-        hours = float(self.hours[mask].sum())
-        return Finding(fault=fault, text=f"{words} ({hours:g} h from {first:%a %H:%M} UTC)")
-
-    def believed(self) -> IntensitySeries:
-        """Return the series with the refused values unknown."""
-        if not self.refused.any():
-            return self.series
-        values = [
-            None if refused else value
-            for value, refused in zip(self.series.values, self.refused, strict=True)
-        ]
-        return replace(self.series, values=values)
-
-    def runs(self, mask: Flags) -> list[tuple[int, int]]:
-        """Return the runs of a mask as half-open index pairs."""
-        padded = np.concatenate(([False], mask, [False]))
-        edges = np.flatnonzero(padded[1:] != padded[:-1])
-        return list(zip(edges[::2].tolist(), edges[1::2].tolist(), strict=True))
+        super().__init__(series)
+        self.norm = norm
 
 
 def _zeros(looked: _Looked) -> Finding | None:
@@ -156,16 +113,8 @@ def _zeros(looked: _Looked) -> Finding | None:
     zero = looked.values == 0
     if looked.series.accounting is not Accounting.LIFECYCLE:
         usual = looked.norm is not None and looked.norm.least <= 1
-        zero &= False if usual else _long(looked, zero, timedelta(hours=3))
+        zero &= False if usual else looked.long(zero, timedelta(hours=3))
     return looked.refuse(zero, Fault.ZEROS, "zero, which is no intensity of this grid")
-
-
-def _long(looked: _Looked, mask: Flags, least: timedelta) -> Flags:
-    kept = np.zeros_like(mask)
-    for first, stop in looked.runs(mask):
-        if looked.hours[first:stop].sum() * _HOUR >= least.total_seconds():
-            kept[first:stop] = True
-    return kept
 
 
 def _frozen(looked: _Looked) -> Finding | None:
@@ -176,7 +125,7 @@ def _frozen(looked: _Looked) -> Finding | None:
         level = looked.values[first]
         rounded = level < _LOW_G and float(level).is_integer()
         limit = _FROZEN_LOW if rounded else _FROZEN
-        if level > 0 and looked.hours[first : stop + 1].sum() * _HOUR >= limit.total_seconds():
+        if level > 0 and looked.hours[first : stop + 1].sum() * HOUR >= limit.total_seconds():
             same[first : stop + 1] = True
     return looked.refuse(same, Fault.FROZEN, "the same value all along")
 
@@ -217,26 +166,8 @@ def _out_of_range(looked: _Looked) -> Finding | None:
 
 def _copied_day(looked: _Looked) -> Finding | None:
     """Tomorrow is today once more, digit by digit."""
-    before = _shifted(looked.series, _DAY)
-    if before is None:
-        return None
-    copied, same = np.zeros_like(looked.refused), looked.values == before
-    unsure = np.isnan(looked.values) | np.isnan(before)
-    for first, stop in looked.runs(same | unsure):
-        part = np.flatnonzero(same[first:stop]) + first
-        long = looked.hours[part].sum() * _HOUR >= _COPIED_FROM.total_seconds()
-        if long and len(np.unique(looked.values[part])) >= _COPIED_VALUES:
-            copied[part] = True
-    return looked.refuse(copied, Fault.COPIED_DAY, "the day before once more, digit by digit")
-
-
-def _shifted(series: IntensitySeries, by: timedelta) -> Floats | None:
-    """Return the values a day earlier at each interval's start; ``nan`` where there are none."""
-    if series.end - series.start <= by:
-        return None
-    known = {moment + by: value for moment, value in zip(series.starts, series.values, strict=True)}
-    found = [known.get(moment) for moment in series.starts]
-    return np.array([np.nan if value is None else value for value in found], dtype=np.float64)
+    words = "the day before once more, digit by digit"
+    return looked.refuse(looked.copied(), Fault.COPIED_DAY, words)
 
 
 _RULES: Final[Sequence[Callable[[_Looked], Finding | None]]] = (
@@ -265,23 +196,19 @@ def _about_the_whole(
         found.append(finding)
     age = now - (series.issued_at or series.fetched_at or now)
     if age >= _STALE:
-        text = f"{age.total_seconds() / _HOUR:.0f} h old"
+        text = f"{age.total_seconds() / HOUR:.0f} h old"
         found.append(Finding(fault=Fault.STALE, text=text, rejects=age >= _DEAD))
-    if series.end < asked - timedelta(minutes=1):
-        text = f"known until {series.end:%a %d %b %H:%M} UTC only"
-        found.append(Finding(fault=Fault.SHORT, text=text))
-    return found
+    return found + short(series.end, asked)
 
 
 def _is_same(series: IntensitySeries, other: IntensitySeries) -> bool:
     """Tell whether two zones have one body, where both say something.
 
-    Zones of one country may share what a source says of the whole of it.
+    Zones may share what a source says of a whole that both are parts of.
     """
-    country = series.zone.split("-")[0]
     if other.zone == series.zone:
         return False
-    if other.source == series.source and other.zone.split("-")[0] == country:
+    if other.source == series.source and whole_of(series.source) is not None:
         return False
     told = dict(zip(other.starts, other.values, strict=True))
     common: list[float] = []
@@ -306,23 +233,3 @@ def _level(series: IntensitySeries, norm: Norm | None) -> Finding | None:
         return None
     text = f"{mean:.0f} g/kWh on average, where the zone's published mean is {usual:.0f}"
     return Finding(fault=Fault.LEVEL, text=text, rejects=True)
-
-
-def _left(believed: IntensitySeries, now: datetime, until: datetime) -> list[Finding]:
-    """Tell how much of the time ahead is known; that it begins with the next step is usual."""
-    start = max(now, believed.start)
-    if until <= start:
-        text = "it says nothing about the time ahead"
-        return [Finding(fault=Fault.TOO_LITTLE, text=text, rejects=True)]
-    hours = np.diff(np.clip(believed.edges, start.timestamp(), until.timestamp())) / _HOUR
-    unknown = np.array([value is None for value in believed.values])
-    late = (start - now).total_seconds() / _HOUR
-    late = late if late > 1 else 0.0
-    missing = float(hours[unknown].sum()) + late
-    part = 1 - missing / (float(hours.sum()) + late)
-    if part < _LEAST_LEFT:
-        text = f"only {part:.0%} of the time ahead is believed"
-        return [Finding(fault=Fault.TOO_LITTLE, text=text, rejects=True)]
-    if missing:
-        return [Finding(fault=Fault.GAPS, text=f"{missing:g} h of the time ahead are not known")]
-    return []

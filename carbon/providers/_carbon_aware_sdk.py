@@ -40,7 +40,7 @@ from pydantic import AliasChoices, AwareDatetime, BaseModel, BeforeValidator, Fi
 
 from carbon._clock import Clock, SystemClock
 from carbon._errors import AuthError, BadInput, NoData
-from carbon._provider import NoPrices, Terms
+from carbon._provider import NoPrices, Terms, of_whole
 from carbon._series import Accounting, Kind, Signal, require_window
 from carbon._stretch import Slot
 from carbon.providers._answers import MOST_ROWS, Moment, Number, answered, past, usual_ends
@@ -167,7 +167,7 @@ class CarbonAwareSdk(NoPrices):
                 kind=kind,
                 signal=self.signal,
                 accounting=self.accounting,
-                source=self.terms.attribution,
+                source=of_whole(self.terms.attribution, self.locations[zone]),
                 issued_at=answers[-1].issued_at if kind is Kind.FORECAST else None,
             )
         if not found:

@@ -33,7 +33,7 @@ from typing import TYPE_CHECKING, Annotated, ClassVar, Final
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, TypeAdapter
 
 from carbon._errors import BadResponse, NoData
-from carbon._provider import Terms
+from carbon._provider import Terms, of_whole
 from carbon._series import Accounting, Kind, Signal, require_window
 from carbon._stretch import Slot
 from carbon.providers._codes import codes
@@ -122,7 +122,7 @@ class EnergyCharts:
             raise NoData(self.name, f"does not know zone {zone!r}")
         asked = {"country": known.energy_charts, **_dates(*window)}
         answer = await self.web.get(self.name, f"{self.base_url}/co2eq", asked, _read_carbon)
-        speaks_of = f", for {known.energy_charts_for}" if known.energy_charts_for else ""
+        source, whole = self.terms.attribution, known.energy_charts_for
         found: list[IntensitySeries] = []
         for kind, values in ((Kind.ACTUAL, answer.actual), (Kind.FORECAST, answer.forecast or [])):
             found += intensities(
@@ -133,7 +133,7 @@ class EnergyCharts:
                 kind=kind,
                 signal=Signal.AVERAGE,
                 accounting=Accounting.LIFECYCLE,
-                source=self.terms.attribution + speaks_of,
+                source=of_whole(source, whole) if whole else source,
             )
         if not found:
             raise NoData(self.name, f"has no intensity of {zone} in this window")

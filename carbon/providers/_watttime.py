@@ -33,7 +33,7 @@ from pydantic import SecretStr
 
 from carbon._clock import Clock, SystemClock
 from carbon._errors import AuthError, BadInput, BadResponse, NoData, ProviderError
-from carbon._provider import NoPrices, Terms
+from carbon._provider import NoPrices, Terms, of_whole
 from carbon._series import Accounting, Kind, Signal, require_window
 from carbon.providers import _watttime_body as wire
 from carbon.providers._answers import answered, past
@@ -129,7 +129,7 @@ class WattTime(NoPrices):
                 kind=kind,
                 signal=Signal.MARGINAL,
                 accounting=Accounting.DIRECT,
-                source=self.terms.attribution,
+                source=of_whole(self.terms.attribution, region),
                 issued_at=answers[-1].body.meta.issued_at if kind is Kind.FORECAST else None,
             )
         if not found:

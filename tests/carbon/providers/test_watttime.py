@@ -123,7 +123,7 @@ def test_a_forecast_is_marginal_direct_and_in_grams() -> None:
     assert (series.start, series.end) == (NOW, NOW + 2 * STEP)
     assert series.family == (Signal.MARGINAL, Accounting.DIRECT, Kind.FORECAST)
     assert series.issued_at == NOW - STEP
-    assert (series.zone, series.source) == (ZONE, "WattTime")
+    assert (series.zone, series.source) == (ZONE, "WattTime, for CAISO_NORTH")
 
 
 def test_a_forecast_may_not_tell_when_it_was_issued() -> None:
