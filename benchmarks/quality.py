@@ -4,8 +4,10 @@ Usage: ``python benchmarks/quality.py [TRACES]`` with the folder of the hourly t
 ``../shared/traces``). Windows of two days are cut out of 15 series: the life-cycle intensity of 12
 zones and the day-ahead forecasts of three. Each is looked at as it is, and once with each fault
 put in; a fault is caught when there is any finding. "with history" means that the range of the 60
-days before is known. All zones have one source here, as with most providers: two zones of one
-country may share a body then, so that is not caught in the US.
+days before is known.
+
+Prices of eight markets are looked at as they are known at noon, when the coming day has just been
+published: 12 hours of today and all of tomorrow.
 """
 
 from __future__ import annotations
@@ -20,8 +22,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 import polars as pl
 
-from carbon import Accounting, IntensitySeries, Kind
+from carbon import Accounting, Fault, IntensitySeries, Kind, PriceSeries
 from carbon._findings import Norm
+from carbon._price_quality import inspect_price
 from carbon._quality import inspect
 from carbon._series import regular
 
@@ -156,6 +159,79 @@ def _looked(series: IntensitySeries, norm: Norm | None, *others: IntensitySeries
     return [one.fault.value for one in found.findings]
 
 
+@dataclass(frozen=True)
+class Market:
+    """Real hourly prices from a midnight UTC on, ``nan`` where none is known."""
+
+    zone: str
+    currency: str
+    first: datetime
+    values: Floats
+
+    def found(self, hour: int, values: Floats) -> list[str]:
+        """Return the names of what is found in prices that were published at an hour."""
+        start = self.first + HOUR * hour
+        starts, end = regular(start, HOUR, len(values))
+        sent = [None if np.isnan(value) else float(value) for value in values]
+        about = {"kind": Kind.FORECAST, "currency": self.currency}
+        series = PriceSeries(self.zone, starts, end, sent, "trace", **about)
+        return [one.fault.value for one in inspect_price(series, now=start, asked=end).findings]
+
+
+PRICED_HOURS, TODAY = 36, 12
+PRICE_FAULTS: dict[str, Callable[[Floats, int], Floats]] = {
+    "tomorrow as zeros": lambda values, _: _set(values, TODAY, 24, 0.0),
+    "tomorrow as the last price": lambda values, _: _set(values, TODAY, 24, values[TODAY - 1]),
+    "tomorrow as today": lambda values, _: np.append(values[:TODAY], values[[*_AGAIN]]),
+    "frozen for 14 h": lambda values, at: _set(values, at, 14, values[at]),
+    "a thousand times": lambda values, _: values * 1_000,
+    "one hour at a million": lambda values, at: _set(values, at, 1, 1e6),
+}
+"""Prices and an hour to prices with a fault at that hour."""
+
+_AGAIN = (*range(12, 24), *range(12))
+"""Tomorrow in the hours of today: its morning is over and was not sent, so any other will do."""
+
+
+def markets(folder: Path) -> list[Market]:
+    """Return the real prices."""
+    wide = pl.read_parquet(folder / "price_2022_hourly.parquet")
+    first = wide["utc"][0].astimezone(UTC)
+    return [
+        Market(
+            (named := column.rsplit("_", 2))[0],
+            named[1].upper(),
+            first,
+            np.round(wide[column].cast(pl.Float64).fill_null(np.nan).to_numpy(), 2),
+        )
+        for column in wide.columns
+        if column != "utc"
+    ]
+
+
+def measure_prices(markets: Sequence[Market], every: int = 7) -> Table:
+    """Look at windows of prices as they are and with each fault; those with gaps are left out.
+
+    Args:
+        markets: The real prices.
+        every: Hours from one window to the next.
+    """
+    table, rng = Table(), np.random.default_rng(1)
+    for market in markets:
+        for hour in range(0, len(market.values) - PRICED_HOURS, every):
+            values = market.values[hour:][:PRICED_HOURS]
+            if np.isnan(values).any():
+                continue
+            table.clean += 1
+            table.alarms.update(f"{market.zone}: {one}" for one in market.found(hour, values))
+            at = int(rng.integers(0, PRICED_HOURS - 14))
+            for fault, put in PRICE_FAULTS.items():
+                table.tries[fault] += 1
+                found = {*market.found(hour, put(values, at))} - {Fault.SHORT.value}
+                table.caught[fault, False] += bool(found)
+    return table
+
+
 def main() -> None:
     """Print the tables."""
     folder = Path(sys.argv[1] if len(sys.argv) > 1 else "../shared/traces")
@@ -166,6 +242,11 @@ def main() -> None:
         rates = (f"{table.rate(fault, history=history):.1f} %" for history in (True, False))
         print(f"| {fault} | {tries} | {' | '.join(rates)} |")
     print(f"\nIn {table.clean} clean windows: {dict(table.alarms) or 'no finding'}")
+    prices = measure_prices(markets(folder))
+    print("\n| fault put in prices | windows | caught |\n|---|---|---|")
+    for fault, tries in prices.tries.items():
+        print(f"| {fault} | {tries} | {prices.rate(fault, history=False):.1f} % |")
+    print(f"\nIn {prices.clean} clean windows: {dict(prices.alarms) or 'no finding'}")
 
 
 if __name__ == "__main__":

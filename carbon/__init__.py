@@ -35,6 +35,7 @@ from carbon._look import look
 from carbon._outlook import Outlook, Provenance, SignalSource
 from carbon._planner import plan
 from carbon._policy import CarbonPolicy, Strategy
+from carbon._price_belief import PriceBelief
 from carbon._refresh import refresh
 from carbon._regions import Figure, Region, Source, region, regions
 from carbon._replay import ReplaySource
@@ -73,6 +74,7 @@ __all__ = [
     "PlanDenied",
     "Pool",
     "PoolType",
+    "PriceBelief",
     "PriceSeries",
     "Provenance",
     "ProviderError",

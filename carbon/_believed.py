@@ -23,13 +23,14 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from carbon._errors import NoSignal
-from carbon._findings import Fault, Finding
+from carbon._findings import Finding, spoken
 from carbon._learn import statistical
+from carbon._price_belief import PriceBelief, believe_price
 from carbon._quality import inspect
 from carbon._series import joined
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from carbon._findings import Inspected
     from carbon._rows import Issue
@@ -92,6 +93,7 @@ class StoredSource:
         name: Name for people.
         before: The source that comes before this one; what it lacked is said with the numbers.
         notes: Zone to what must be said with its numbers.
+        unshown: Names of providers whose prices are used and not displayed, as their terms want.
     """
 
     def __init__(
@@ -103,10 +105,12 @@ class StoredSource:
         name: str = "signal providers",
         before: StoredSource | None = None,
         notes: Mapping[str, str] | None = None,
+        unshown: Collection[str] = (),
     ) -> None:
-        self._before, self._notes = before, notes or {}
+        self._before, self._notes, self._unshown = before, notes or {}, frozenset(unshown)
         self._store, self._providers, self._now, self._name = store, providers, now, name
         self._known: dict[tuple[str, datetime, datetime], Belief] = {}
+        self._prices: dict[tuple[str, datetime, datetime], PriceBelief] = {}
         self._heard: dict[str, list[Issue]] = {}
 
     @property
@@ -127,18 +131,23 @@ class StoredSource:
         return belief.series
 
     def price(self, zone: str, start: datetime, end: datetime) -> PriceSeries:
-        """Return the newest price that a provider has sent, for as long as it reaches.
+        """Return the price that is believed of a zone, for as long as it reaches.
 
         Raises:
-            NoSignal: There is none at the start of the window.
+            NoSignal: None is believed at the start of the window; the reasons are in the message.
             Unavailable: The store cannot be used.
         """
-        del end
-        provider = self._providers.get(zone)
-        series = self._store.price(provider, zone, self._now) if provider else None
-        if series is None or not series.covers(start, start + _MOMENT):
-            raise NoSignal(f"{provider or self.name} has no price of zone {zone}.")
-        return series
+        belief = self.price_belief(zone, start, end)
+        if belief.series is None:
+            raise NoSignal(f"{'; '.join(belief.reasons)}.")
+        return belief.series
+
+    def price_belief(self, zone: str, start: datetime, end: datetime) -> PriceBelief:
+        """Return what is believed of a zone's price and why, as :meth:`belief` does."""
+        key = (zone, start, end)
+        if key not in self._prices:
+            self._prices[key] = self._believe_price(zone, start, end)
+        return self._prices[key]
 
     def belief(self, zone: str, start: datetime, end: datetime) -> Belief:
         """Return what is believed of a zone and why.
@@ -170,6 +179,17 @@ class StoredSource:
                 series = belief.series.told(notes=(*belief.series.notes, note))
                 belief = replace(belief, series=series)
         return replace(belief, findings=findings, reasons=reasons)
+
+    def _believe_price(self, zone: str, start: datetime, end: datetime) -> PriceBelief:
+        provider = self._providers.get(zone)
+        if provider is None:
+            return PriceBelief(None, reasons=(f"{self.name} has no price of zone {zone}",))
+        belief = believe_price(self._store, provider, zone, self._now, (start, end))
+        if belief.series is not None and provider in self._unshown:
+            belief = replace(belief, series=replace(belief.series, shown=False))
+        if self._before is None:
+            return belief
+        return belief.after(self._before.price_belief(zone, start, end), provider)
 
 
 @dataclass
@@ -215,7 +235,7 @@ class _Making:
         if series is None:
             self.reasons.append(f"{self.provider} says nothing about now for {self.zone}")
             return None
-        notes = [f"{self.zone} {note}" for note in _notes(self.findings)]
+        notes = [f"{self.zone} {note}" for note in spoken(self.findings)]
         if place:
             lied = "answer of {} is" if place == 1 else f"{place} answers of {{}} are"
             lied = lied.format(self.provider)
@@ -377,12 +397,3 @@ def _belief(series: IntensitySeries, own: Trust | None, findings: Sequence[Findi
     weight = own.captured * kept if own is not None and own.judged else None
     issued_at = series.issued_at or series.fetched_at
     return Belief(series.told(trust=weight), own, issued_at=issued_at)
-
-
-def _notes(findings: Sequence[Finding]) -> Iterator[str]:
-    """Yield what must be said of a forecast that is believed all the same."""
-    for finding in findings:
-        if (
-            not finding.rejects and finding.fault is not Fault.SHORT
-        ):  # the outlook says where each zone ends
-            yield f"{finding.fault.value}: {finding.text}"

@@ -76,8 +76,14 @@ def look(
     asked.notes += [note for series in intensity.values() for note in series.notes]
     asked.notes += _short(intensity, end)
     wanted = [zone for zone in (home_zone, *others) if priced is None or zone in priced]
-    prices = {zone: asked.price(zone) for zone in wanted}
-    price = {zone: series for zone, series in prices.items() if series is not None}
+    price: dict[str, PriceSeries] = {}
+    for zone in wanted:
+        sold, reasons = asked.price(zone)
+        if sold is not None:
+            price[zone] = sold
+        if priced is not None and reasons and (sold is None or sold.kind is Kind.MODELLED):
+            asked.notes.append(f"no price for {zone}: {reasons}")
+    asked.notes += [note for series in price.values() for note in series.notes]
     modelled = sorted(zone for zone, series in price.items() if series.kind is Kind.MODELLED)
     if modelled:
         source = price[modelled[0]].source
@@ -116,13 +122,15 @@ class _Asked:
                 return found
         return "; ".join(reasons) or "there is no signal source"
 
-    def price(self, zone: str) -> PriceSeries | None:
-        """Return the first price series that any source has."""
+    def price(self, zone: str) -> tuple[PriceSeries | None, str]:
+        """Return the first price series that any source has, and why those before have none."""
+        reasons: list[str] = []
         for asked in self.sources:
             found = self._ask(asked, asked.source.price, zone)
             if not isinstance(found, str):
-                return found
-        return None
+                return found, "; ".join(reasons)
+            reasons.append(found)
+        return None, "; ".join(reasons)
 
     def _ask(
         self, asked: _Source, method: Callable[[str, datetime, datetime], _Any], zone: str

@@ -155,6 +155,14 @@ class _Series:
         """The values that are known."""
         return tuple(value for value in self.values if value is not None)
 
+    @property
+    def known_until(self) -> datetime:
+        """End of the last interval whose value is known; the start where none is."""
+        known = (
+            place for place in range(len(self.values), 0, -1) if self.values[place - 1] is not None
+        )
+        return (*self.starts, self.end)[next(known, 0)]
+
     def told(self, *, notes: tuple[str, ...] | None = None, trust: float | None = None) -> Self:
         """Return the same numbers with other notes or trust; they are not checked once more."""
         same = copy(self)
@@ -278,10 +286,14 @@ class IntensitySeries(_Series):
 
 @dataclass(frozen=True, eq=False)
 class PriceSeries(_Series):
-    """Electricity price of a zone per MWh; it may be negative."""
+    """Electricity price of a zone per MWh; it may be negative.
+
+    ``shown`` is whether the numbers may be displayed; some may only be used in a decision.
+    """
 
     kind: Kind = field(kw_only=True)
     currency: str = field(kw_only=True)
+    shown: bool = field(default=True, kw_only=True)
 
     @property
     def unit(self) -> str:

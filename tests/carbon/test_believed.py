@@ -15,7 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carbon import IntensitySeries, Kind, Outlook, Signals, Store, StoredSource, Transient, look
+from carbon import (
+    IntensitySeries,
+    Kind,
+    NoSignal,
+    Outlook,
+    PriceSeries,
+    Signals,
+    Store,
+    StoredSource,
+    Transient,
+    look,
+)
 from carbon._learn import statistical
 from carbon._refresh import Need, refresh
 from carbon._rows import NOT_BELIEVED, Failure
@@ -29,7 +40,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from carbon._provider import Provider
-    from carbon._series import PriceSeries
 
 HOUR, MINUTE, DAY = timedelta(hours=1), timedelta(minutes=1), timedelta(days=1)
 NOW = datetime(2026, 6, 1, 12, 20, tzinfo=UTC)
@@ -392,3 +402,132 @@ def test_one_forecast_in_a_hundred_zones_is_looked_at_in_time(tmp_path: Path) ->
     outlook = look([believed], zones, "DE-0", NOW, END, priced=())
     assert len(outlook.intensity) == 100
     assert time.monotonic() - began < 3
+
+
+# -- prices ---------------------------------------------------------------------------------------
+
+
+def sold(values: Sequence[float | None], start: datetime = NOON, zone: str = "DE") -> PriceSeries:
+    """Return prices in hours."""
+    starts, end = regular(start, HOUR, len(values))
+    return PriceSeries(zone, starts, end, values, "s", kind=Kind.FORECAST, currency="EUR")
+
+
+def prices(count: int) -> list[float]:
+    """Return prices that no gate frowns at."""
+    return [
+        round(80 - 40 * math.sin(hour / 12 * math.pi) + hour * 0.31, 2) for hour in range(count)
+    ]
+
+
+def paid(store: Store, end: datetime = END) -> tuple[list[float | None], str]:
+    """Return the prices that are believed, and what is said of them, or why there are none."""
+    belief = source(store).price_belief("DE", NOW, end)
+    if belief.series is None:
+        return [], " | ".join(belief.reasons)
+    return list(belief.series.values), " | ".join(belief.series.notes)
+
+
+def test_a_price_is_believed_as_it_was_sent() -> None:
+    """In peace nothing is said; that it ends before the window is in its end."""
+    store = Store(None)
+    store.add("a", [sold(prices(30))], NOW)
+    assert paid(store) == (prices(30), "")
+    assert paid(store, NOW + 2 * DAY) == (prices(30), "")
+
+
+def test_zeros_for_tomorrow_are_not_believed_and_it_is_said() -> None:
+    """Today's prices are, in one note."""
+    store = Store(None)
+    store.add("a", [sold([*prices(11), *[0.0] * 24])], NOW)
+    values, said = paid(store)
+    assert values == [*prices(11), *[None] * 24]
+    assert said.startswith("price of DE from a: zeros: zero until the end")
+    assert " | " not in said
+
+
+def test_an_earlier_price_is_as_good() -> None:
+    """Where the newest answers are lies, what the same auction was said to be before is used."""
+    store = Store(None)
+    store.add("a", [sold(prices(20), NOON - HOUR)], NOW - HOUR)
+    for minutes in (30, 15, 0):
+        lie = sold([0.0] * (30 - minutes // 15))
+        store.add("a", [lie], NOW - MINUTE * minutes)
+    values, said = paid(store)
+    assert values == prices(20)
+    assert "the newest answer is not used" in said
+    assert "an earlier one is" in said
+    found = {one.fault.value for one in source(store).price_belief("DE", NOW, END).findings}
+    assert found >= {"zeros", "too-little"}
+
+
+def test_without_a_price_it_is_said_why() -> None:
+    """Never sent, not let in, not believed, or over."""
+    store = Store(None)
+    assert paid(store) == ([], "a has no price of zone DE")
+    store.fail("a", "DE", "price", Failure("auth", "a: does not accept the key.", NOW + DAY))
+    assert paid(store) == ([], "a: does not accept the key")
+    store.add("a", [sold(prices(3), NOON - 5 * HOUR)], NOW - 5 * HOUR)
+    assert "too-little" in source(store).price_belief("DE", NOW, END).findings[0].fault
+    store.add("a", [sold([0.0] * 24)], NOW)
+    assert paid(store)[1].startswith("a is not believed on the price of DE: it says nothing")
+    with pytest.raises(NoSignal, match="a is not believed on the price of DE"):
+        source(store).price("DE", NOW, END)
+
+
+def test_the_next_provider_has_the_price_and_it_is_said() -> None:
+    """What the first one sent is named beside the price of the second, in the outlook too."""
+    store = Store(None)
+    store.add("a", [sold([1e6] * 24)], NOW)
+    store.add("b", [sold(prices(24))], NOW)
+    first = StoredSource(store, {"DE": "a"}, NOW)
+    second = StoredSource(store, {"DE": "b"}, NOW, before=first)
+    series = second.price("DE", NOW, END)
+    assert series.known == tuple(prices(24))
+    seen = look([first, second], ["DE"], "DE", NOW, END, priced=["DE"])
+    (note,) = (note for note in seen.degraded if "price" in note)
+    assert note.startswith("a is not believed on the price of DE: beyond")
+    assert note.endswith("using b")
+    found = {one.fault.value for one in second.price_belief("DE", NOW, END).findings}
+    assert "out-of-range" in found
+
+
+def test_a_price_that_may_not_be_shown_says_so() -> None:
+    """It is used all the same; another provider's is shown."""
+    store = Store(None)
+    store.add("a", [sold(prices(24))], NOW)
+    hidden = StoredSource(store, {"DE": "a"}, NOW, unshown={"a", "c"}).price("DE", NOW, END)
+    assert not hidden.shown
+    assert hidden.known == tuple(prices(24))
+    assert StoredSource(store, {"DE": "a"}, NOW, unshown={"b"}).price("DE", NOW, END).shown
+
+
+@settings(max_examples=60)
+@given(
+    st.lists(
+        st.tuples(
+            st.integers(0, 40),
+            st.lists(
+                st.none() | st.sampled_from([0.0, 50.0]) | st.floats(-1e5, 1e5),
+                min_size=1,
+                max_size=40,
+            ),
+        ),
+        max_size=4,
+    )
+)
+def test_no_price_is_believed_that_nobody_sent(
+    answers: list[tuple[int, list[float | None]]],
+) -> None:
+    """Each price that is believed stands in an answer, for its hour."""
+    store, by_hour = Store(None), {}
+    for hours, values in answers:
+        store.add("a", [sold(values, NOON - HOUR * hours)], NOW - HOUR * hours)
+        for place, value in enumerate(values):
+            by_hour.setdefault(NOON + HOUR * (place - hours), set()).add(value)
+    series = source(store).price_belief("DE", NOW, END).series
+    if series is None:
+        return
+    assert series.covers(NOW, NOW + MINUTE)
+    for start, value in zip(series.starts, series.values, strict=True):
+        assert value is None or value in by_hour[start]

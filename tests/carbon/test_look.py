@@ -244,3 +244,20 @@ def test_every_zone_is_answered_or_missing(
     assert home in outlook.intensity or not outlook.intensity
     assert outlook.intensity or outlook.degraded
     assert [entry.zone for entry in outlook.provenance()] == sorted(outlook.intensity)
+
+
+def test_notes_of_prices_are_carried_along() -> None:
+    """What is said with a price that matters is said with the outlook, once."""
+    source = static("DE", "FR", prices=("DE", "FR"))
+    for zone in ("DE", "FR"):
+        source._price[zone] = source._price[zone].told(notes=(f"price of {zone}: a gap",))
+    outlook = look([source], ["DE", "FR"], "DE", START, START + HOUR, priced=["FR"])
+    assert outlook.degraded == ("price of FR: a gap",)
+
+
+def test_a_price_that_matters_and_is_missing_is_told() -> None:
+    """With the reason; where nobody said which prices matter, none is missed."""
+    source = static("DE", "FR")
+    assert look([source], ["DE", "FR"], "DE", START, START + HOUR).degraded == ()
+    (note,) = look([source], ["DE", "FR"], "DE", START, START + HOUR, priced=["FR"]).degraded
+    assert note.startswith("no price for FR: ")
