@@ -96,7 +96,18 @@ def _shaded(band: list[tuple[datetime, float, float]]) -> Any:  # noqa: ANN401  
 
 
 def _price(zone: Zone, outlook: Outlook) -> Any:  # noqa: ANN401  as above
-    assert zone.price is not None
+    price = zone.price
+    assert price is not None
+    title = f"{price.kind.value} price"
+    if not price.shown:
+        return (
+            alt.Chart(
+                pl.DataFrame({"text": textwrap.wrap(price.hidden, 26)}).with_row_index("line")
+            )
+            .mark_text(color="#57606a")
+            .encode(text="text:N", y=alt.Y("line:O", axis=None))
+            .properties(width=_NARROW, height=_HIGH, title=title)
+        )
     rows = list(steps(outlook.price[zone.zone], outlook.start, outlook.end))
     frame = pl.DataFrame(
         {"time": [time for time, _ in rows], "price": [value for _, value in rows]}
@@ -104,8 +115,8 @@ def _price(zone: Zone, outlook: Outlook) -> Any:  # noqa: ANN401  as above
     return (
         alt.Chart(frame)
         .mark_line(interpolate="step-after", strokeWidth=1.5, color=_PRICE)
-        .encode(x=time_axis(), y=alt.Y("price:Q", title=zone.price.unit))
-        .properties(width=_NARROW, height=_HIGH, title=f"{zone.price.kind.value} price")
+        .encode(x=time_axis(), y=alt.Y("price:Q", title=price.unit))
+        .properties(width=_NARROW, height=_HIGH, title=title)
     )
 
 

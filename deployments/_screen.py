@@ -13,7 +13,7 @@ from rich.table import Column, Table
 
 from carbon import Decision
 from deployments._artifacts import option_rows, origin, refusal_rows
-from deployments._zones import Zone, ZoneReport
+from deployments._zones import Priced, Zone, ZoneReport
 from work_pools import Outcome, Registration
 
 # Into a pipe or a file a table is written whole: it is read by grep, not fitted to a screen.
@@ -117,8 +117,12 @@ def _zone_row(zone: Zone) -> dict[str, str]:
         "until (UTC)": f"{told.until:%a %H:%M}" if told else "",
         "age": _age(told.age) if told and told.age is not None else "",
         "trust": earned if told else "",
-        "price": f"{price.now:.0f} {price.unit}" if price else "",
+        "price": _price(price) if price else "",
     }
+
+
+def _price(price: Priced) -> str:
+    return price.hidden if price.now is None else f"{price.now:.0f} {price.unit}"
 
 
 def _age(age: timedelta) -> str:
@@ -135,3 +139,9 @@ def _zone_notes(zone: Zone) -> Iterator[str]:
         yield f"[yellow]{escape(zone.zone)}[/] {escape(zone.missing)}"
     for finding in zone.findings:
         yield f"[yellow]{escape(zone.zone)} {finding.fault.value}[/] {escape(finding.text)}"
+    if zone.price is not None:
+        until = f"{zone.price.kind.value} until {zone.price.until:%a %H:%M}"
+        yield f"[dim]{escape(zone.zone)} price: {escape(zone.price.source)} ({until})[/]"
+    for finding in zone.price_findings:
+        name = f"{escape(zone.zone)} price {finding.fault.value}"
+        yield f"[yellow]{name}[/] {escape(finding.text)}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -17,6 +18,7 @@ from carbon import (
     Request,
     Reservation,
     SignalSource,
+    StoredSource,
     Workload,
     look,
     plan,
@@ -163,20 +165,22 @@ class Trigger:
         decision = plan(request).model_copy(update={"clock": self.clock.describe()})
         return Verdict(decision, outlook)
 
-    def outlook(self, now: datetime, end: datetime) -> Outlook:
+    def outlook(
+        self, now: datetime, end: datetime, *, heard: Sequence[StoredSource] | None = None
+    ) -> Outlook:
         """Return what is believed of the fleet's zones; asks nobody.
 
+            heard: What the providers sent, for who wants to ask these very sources more than the
+                outlook tells; by default it is read from the store.
         Args:
             now: The present moment, in grid time.
             end: Until when it is wanted.
         """
         home = self.fleet.home_cpu.place.zone
-        outlook = look(self._sources(now), self.zones, home, now, end, priced=self.priced)
+        sources = (*(self._heard(now) if heard is None else heard), *self.sources)
+        outlook = look(sources, self.zones, home, now, end, priced=self.priced)
         notes = tuple(note for feed in self._feed for note in feed.notes)
         return replace(outlook, degraded=notes + outlook.degraded) if notes else outlook
 
-    def _sources(self, now: datetime) -> tuple[SignalSource, ...]:
-        """Return the sources to look at: what the providers sent, then the others."""
-        return tuple(source for feed in self._feed for source in feed.sources(self.zones, now)) + (
-            self.sources
-        )
+    def _heard(self, now: datetime) -> tuple[StoredSource, ...]:
+        return tuple(source for feed in self._feed for source in feed.sources(self.zones, now))

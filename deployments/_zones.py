@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timedelta
 
 from pydantic import BaseModel, ConfigDict
@@ -14,6 +14,7 @@ from carbon import (
     IntensitySeries,
     Kind,
     Outlook,
+    PriceSeries,
     Signal,
     StoredSource,
     Trust,
@@ -59,15 +60,22 @@ class Priced(_Frozen):
         source: Who says so.
         kind: How the numbers came about.
         unit: E.g. ``EUR/MWh``.
-        now: Price now.
+        now: Price now; ``None`` where the terms of who says so forbid to show it.
         until: Until when it is known.
+        shown: Whether it may be shown. It is used in decisions all the same.
     """
 
     source: str
     kind: Kind
     unit: str
-    now: float
+    now: float | None
     until: datetime
+    shown: bool
+
+    @property
+    def hidden(self) -> str:
+        """What stands in the place of a price that may not be shown."""
+        return f"used, not shown (terms of {self.source})"
 
 
 class Zone(_Frozen):
@@ -79,8 +87,9 @@ class Zone(_Frozen):
         intensity: What is believed; ``None`` where nothing is.
         missing: Why it is not, or not used.
         trust: What its forecasts have been worth here, if that is known.
-        findings: What the quality gate found.
+        findings: What the quality gate found in its intensity.
         price: What is believed of its price; ``None`` where nothing is, or it does not matter.
+        price_findings: What the quality gate found in its price, if that matters.
     """
 
     zone: str
@@ -90,6 +99,7 @@ class Zone(_Frozen):
     trust: Trust | None
     findings: tuple[Finding, ...]
     price: Priced | None
+    price_findings: tuple[Finding, ...] = ()
 
 
 class ZoneReport(_Frozen):
@@ -126,23 +136,49 @@ def beliefs(
     return found
 
 
-def report(outlook: Outlook, home: str, known: dict[str, Belief]) -> ZoneReport:
+def price_findings(
+    sources: Sequence[StoredSource], zones: Collection[str], outlook: Outlook
+) -> dict[str, tuple[Finding, ...]]:
+    """Return what was found in the prices of each zone, in those that are used and before them."""
+    found: dict[str, tuple[Finding, ...]] = {}
+    for zone in zones:
+        for source in sources:
+            belief = source.price_belief(zone, outlook.start, outlook.end)
+            found[zone] = belief.findings  # with those of the providers before
+            if belief.series is not None:
+                break
+    return found
+
+
+def report(
+    outlook: Outlook,
+    home: str,
+    known: Mapping[str, Belief],
+    prices: Mapping[str, tuple[Finding, ...]] | None = None,
+) -> ZoneReport:
     """Put the report together.
 
     Args:
         outlook: What decisions are made from.
         home: The home zone.
         known: What is believed of each zone, with what was found on the way.
+        prices: What was found in the prices of the zones where they matter.
     """
     zones = sorted({*outlook.intensity, *outlook.missing}, key=lambda zone: (zone != home, zone))
+    found = prices or {}
     return ZoneReport(
         now=outlook.start,
-        zones=tuple(_zone(zone, zone == home, outlook, known.get(zone)) for zone in zones),
+        zones=tuple(
+            _zone(zone, zone == home, outlook, known.get(zone), found.get(zone, ()))
+            for zone in zones
+        ),
         degraded=outlook.degraded,
     )
 
 
-def _zone(name: str, home: bool, outlook: Outlook, belief: Belief | None) -> Zone:
+def _zone(
+    name: str, home: bool, outlook: Outlook, belief: Belief | None, prices: tuple[Finding, ...]
+) -> Zone:
     series = outlook.intensity.get(name)
     price = outlook.price.get(name)
     return Zone(
@@ -152,14 +188,19 @@ def _zone(name: str, home: bool, outlook: Outlook, belief: Belief | None) -> Zon
         missing=outlook.missing.get(name, ""),
         trust=belief.trust if belief else None,
         findings=belief.findings if belief else (),
-        price=price
-        and Priced(
-            source=price.source,
-            kind=price.kind,
-            unit=price.unit,
-            now=price.mean(outlook.start, outlook.start + timedelta(seconds=1)),
-            until=price.end,
-        ),
+        price=_priced(price, outlook.start) if price else None,
+        price_findings=prices,
+    )
+
+
+def _priced(price: PriceSeries, now: datetime) -> Priced:
+    return Priced(
+        source=price.source,
+        kind=price.kind,
+        unit=price.unit,
+        now=price.mean(now, now + timedelta(seconds=1)) if price.shown else None,
+        until=price.known_until,
+        shown=price.shown,
     )
 
 

@@ -56,7 +56,7 @@ from deployments._settings import Settings
 from deployments._step_in import start_run
 from deployments._submit import submit as submit_run
 from deployments._trigger import Trigger
-from deployments._zones import beliefs, report
+from deployments._zones import beliefs, price_findings, report
 from work_pools import Registration, inspect, load_fleet, register
 
 app = App(
@@ -201,10 +201,11 @@ def outlook(
     trigger = Trigger.from_settings()
     feed = asyncio.run(trigger.refresh(history=timedelta(days=learn) if learn else None))
     now = trigger.clock.now()
-    believed = trigger.outlook(now, now + timedelta(hours=hours))
     sources = feed.sources(trigger.zones, now) if feed else ()
+    believed = trigger.outlook(now, now + timedelta(hours=hours), heard=sources)
     known = beliefs(sources, trigger.zones, believed)
-    told = report(believed, trigger.fleet.home_cpu.place.zone, known)
+    found = price_findings(sources, trigger.priced, believed)
+    told = report(believed, trigger.fleet.home_cpu.place.zone, known, found)
     if picture is not None:
         _write(picture, outlook_picture(told, believed, known))
     if feed is not None:

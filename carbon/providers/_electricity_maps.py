@@ -104,6 +104,7 @@ class ElectricityMaps:
     )
 
     def __post_init__(self) -> None:
+        prices_shown=False,
         # httpx would show a key that cannot stand in a header in the error that it raises.
         if not _TOKEN.fullmatch(self.token.get_secret_value().strip()):
             raise BadInput("electricity-maps token", "this is no key", "Copy the whole key.")

@@ -14,7 +14,7 @@ import pytest
 from prefect.blocks.system import Secret
 from pydantic import SecretStr
 
-from carbon import CarbonPolicy
+from carbon import CarbonPolicy, Store, Trust
 from deployments import Settings, Trigger, cli
 from deployments._keys import load_keys
 from tests.carbon.providers.wire import Answer, Wire
@@ -218,6 +218,30 @@ def test_the_command_shows_the_outlook(
     assert 200 < zones["DE"]["intensity"]["now_g_per_kwh"] < 500
     assert zones["US-NW-PACW"]["intensity"] is None
     assert zones["US-NW-PACW"]["missing"]
+
+
+def test_the_command_shows_what_forecasts_have_been_worth(
+    settings: Settings, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The trust stands beside the numbers that it speaks of."""
+    monkeypatch.setenv("CARBON_HOME", str(settings.home))
+    monkeypatch.setenv("CARBON_FLEET", str(settings.fleet))
+    monkeypatch.setenv("CARBON_OFFLINE", "0")
+    _run("outlook", "--json")
+    store = Store(settings.outlook)
+    worth = {"days": 30, "saved_percent": 9.0, "possible_percent": 10.0, "surplus_percent": 8.0}
+    lines = {"bias": (0.0,) * 24, "deviation": (9.0,) * 6, "correlation": 0.8}
+    spread = (-1.6, -0.7, 0.0, 0.7, 1.6)
+    trust = Trust.model_validate({**worth, **lines, "spread": spread})
+    store.set_trust("energy-charts", "DE", trust, datetime.now(UTC))
+    store.close()
+    monkeypatch.setenv("CARBON_OFFLINE", "1")
+    capsys.readouterr()
+    _run("outlook", "--json")
+    zones = {row["zone"]: row for row in json.loads(capsys.readouterr().out)["zones"]}
+    assert zones["DE"]["trust"]["days"] == 30
+    _run("outlook")
+    assert "90% of the possible" in capsys.readouterr().out
 
 
 def _run(*arguments: str) -> None:
