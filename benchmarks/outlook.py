@@ -1,8 +1,9 @@
 """How long an outlook takes, and how large its store grows.
 
 Usage: ``python benchmarks/outlook.py``. Twelve European zones in quarter hours, from an
-Energy-Charts on loopback whose every answer takes 200 ms, into a store as it is after 60 days: two
-months of actual values and scores, and four days of forecasts that were heard every 15 minutes.
+Energy-Charts and an Electricity Maps on loopback whose every answer takes 200 ms, into a store as
+it is after 60 days: two months of actual values and scores, and four days of forecasts that were
+heard every 15 minutes.
 
 - *cold look*: a process opens the store file and looks at all zones; must stay below 50 ms.
 - *refresh*: all zones are asked, what came is stored, and it is learned from; must stay below 1 s.
@@ -26,6 +27,8 @@ from typing import TYPE_CHECKING
 
 sys.path.insert(0, str(Path(__file__).parents[1]))
 
+from pydantic import SecretStr
+
 from carbon import IntensitySeries, Kind, Signals, Store, look
 from carbon._learn import learn
 from carbon._series import regular
@@ -39,6 +42,7 @@ if TYPE_CHECKING:
     from carbon import Outlook
     from tests.carbon.providers.wire import Asked
 
+MAPS = "electricity-maps"
 NAME, SOURCE = "energy-charts", "Energy-Charts, Fraunhofer ISE (CC BY 4.0)"
 LEVELS = {
     "AT": 150.0,
@@ -103,6 +107,31 @@ def body(path: str, name: str, start: str, end: str) -> bytes:
     return json.dumps(said).encode()
 
 
+def maps_answer(asked: Asked) -> Answer:
+    """Answer as Electricity Maps does, after a while."""
+    signal, which = asked.path.split("/")[2:]
+    return Answer(maps_body(signal, which, asked.query["zone"]), delay=LATENCY_S)
+
+
+@cache
+def maps_body(signal: str, which: str, zone: str) -> bytes:
+    """Write a body of hours: a day back, three ahead, or a day of prices."""
+    hour = datetime.now(UTC).replace(minute=0, second=0, microsecond=0)
+    first, count = (hour - DAY + HOUR, 24) if which == "history" else (hour, 25)
+    count = 73 if which == "forecast" else count
+    told = [f"{one:%Y-%m-%dT%H:%M:%S.000Z}" for one in regular(first, HOUR, count)[0]]
+    values = [grid(zone, (first + HOUR * place).timestamp()) for place in range(count)]
+    rows: list[dict[str, object]]
+    if signal == "price-day-ahead":
+        about = {"unit": "EUR/MWh", "source": "nordpool.com"}
+        rows = [{"datetime": t, "value": v, **about} for t, v in zip(told, values, strict=True)]
+        return json.dumps({"zone": zone, "data": rows}).encode()
+    about = {"zone": zone, "emissionFactorType": "lifecycle", "isEstimated": False}
+    more = about if which == "history" else {}
+    rows = [{"datetime": t, "carbonIntensity": v} | more for t, v in zip(told, values, strict=True)]
+    return json.dumps({"zone": zone, which: rows, "updatedAt": told[0]}).encode()
+
+
 def fill(store: Store) -> None:
     """Bring a store to where it is after 60 days."""
     end = NOW.replace(minute=0)
@@ -136,7 +165,7 @@ def cold(path: Path, signals: Signals, now: datetime) -> Outlook:
 
 def ask(path: Path, signals: Signals, now: datetime, priced: Collection[str] = ()) -> None:
     """Ask for all zones, and for the prices of some."""
-    feed = Feed(signals, Keys(), path)
+    feed = Feed(signals, Keys(electricity_maps_token=SecretStr("a-token-of-a-test")), path)
     try:
         asyncio.run(feed.refresh(LEVELS, now=now, until=now + 3 * DAY, priced=priced))
     finally:
@@ -159,6 +188,9 @@ def main() -> None:
     wire = Wire()
     for path in ("/co2eq", "/price"):
         wire.obeys(path, answer)
+    for which in ("forecast", "history"):
+        wire.obeys(f"/v4/carbon-intensity/{which}", maps_answer)
+    wire.obeys("/v4/price-day-ahead/combined", maps_answer)
     signals = Signals.model_validate({"order": [NAME], NAME: {"url": wire.url}})
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "outlook.sqlite"
@@ -169,8 +201,14 @@ def main() -> None:
         def new(turn: int, priced: Collection[str]) -> None:
             ask(Path(folder) / f"{turn}-{len(priced)}.sqlite", signals, NOW, priced)
 
+        maps = Signals.model_validate({"order": [MAPS], MAPS: {"url": wire.url}})
+
+        def new_maps(turn: int) -> None:
+            ask(Path(folder) / f"{turn}-maps.sqlite", maps, datetime.now(UTC), LEVELS)
+
         show("refresh of an empty store", 1.0, lambda turn: new(turn, ()), 3)
         show("the same with prices", 1.0, lambda turn: new(turn, LEVELS), 3)
+        show("the same from Electricity Maps", 1.0, new_maps, 3)
         store = Store(path)
         fill(store)
         store.close()

@@ -24,10 +24,10 @@ import numpy as np
 
 from carbon._errors import NoSignal
 from carbon._findings import Finding, spoken
-from carbon._learn import statistical
 from carbon._price_belief import PriceBelief, believe_price
 from carbon._quality import inspect
 from carbon._series import joined
+from carbon._statistical import statistical
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence

@@ -2,33 +2,39 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-import numpy as np
-
-from carbon._errors import NoSignal
-from carbon._findings import Norm
 from carbon._quality import sound
 from carbon._series import Kind
-from carbon._statistical import HISTORY, HOUR, forecast, full_hour, hourly
+from carbon._statistical import (
+    DAY,
+    HISTORY,
+    HOUR,
+    HOURS,
+    Climate,
+    forecast,
+    hourly,
+    midnight,
+    statistical,
+)
 from carbon._trust import JOB, SLACK, hindcast, hour_after, score_series, trust
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from carbon._series import IntensitySeries
     from carbon._store import Store
     from carbon._trust import Score, Trust
 
-_DAY: Final = timedelta(days=1)
 _AHEAD: Final = timedelta(hours=72)
-_EVERY: Final = timedelta(minutes=30)
-_SILENT: Final = timedelta(hours=6)
-_RANGE: Final = (0.002, 0.998)
-"""Quantiles that are taken for the range of a zone: a single wild value is none of it."""
+EVERY: Final = timedelta(minutes=30)
+"""How often at most it is learned: nothing that it looks at changes faster."""
 
-_REVISED: Final = 2 * _DAY
+_SILENT: Final = timedelta(hours=6)
+
+_REVISED: Final = 2 * DAY
 """How long providers revise actual values, at most."""
 
 _APART: Final = timedelta(hours=3)
@@ -38,84 +44,142 @@ _OVER: Final = SLACK + JOB + HOUR
 """After this time the reference job of an issue is over wherever it was put."""
 
 
-def statistical(provider: str) -> str:
-    """Return the name under which the statistical forecast from a provider's values is kept."""
-    return f"statistical/{provider}"
+@dataclass(frozen=True)
+class Lesson:
+    """What was learned of one provider in one zone.
+
+    Attributes:
+        provider: Name of the provider.
+        zone: Grid zone.
+        now: When.
+        climate: What is usual there.
+        scores: New scores, by method.
+        trusts: What old and new scores say together, by method.
+        ahead: A statistical forecast; ``None`` where there is none.
+    """
+
+    provider: str
+    zone: str
+    now: datetime
+    climate: Climate
+    scores: Mapping[str, Sequence[Score]]
+    trusts: Mapping[str, Trust]
+    ahead: IntensitySeries | None
+
+    def keep(self, store: Store) -> None:
+        """Put it into the store; quick, for whoever else wants to write waits for it.
+
+        Raises:
+            Unavailable: The store cannot be used.
+        """
+        with store.together():
+            store.set_climate(self.provider, self.zone, self.climate, self.now)
+            for method, new in self.scores.items():
+                store.add_scores(method, self.zone, new)
+            for method, found in self.trusts.items():
+                store.set_trust(method, self.zone, found, self.now)
+            store.add(statistical(self.provider), [self.ahead] if self.ahead else [], self.now)
 
 
 def learn(store: Store, provider: str, zone: str, now: datetime, *, anew: bool = False) -> None:
+    """Learn what can be learned by now, and keep it; see :func:`study`."""
+    lesson = study(store, provider, zone, now, anew=anew)
+    if lesson is not None:
+        lesson.keep(store)
+
+
+def study(
+    store: Store, provider: str, zone: str, now: datetime, *, anew: bool = False
+) -> Lesson | None:
     """Score what can be scored by now, renew the trust, and issue a statistical forecast.
 
     Done at most twice an hour: nothing that it looks at changes faster.
 
     Args:
-        store: Where all of it is kept.
+        store: Where all of it is; nothing is written, see :meth:`Lesson.keep`.
         provider: Name of the provider.
         zone: Grid zone.
         now: The present moment; nothing later is looked at.
-        anew: Do it even if it was just done.
+        anew: Do it even if it was just done, and from the start if more of the past is known now.
+
+    Returns:
+        What was learned; ``None`` where there is nothing to learn from, or it was just done.
 
     Raises:
         Unavailable: The store cannot be used.
     """
     before = store.learned_at(provider, zone)
-    if not anew and before is not None and timedelta(0) <= now - before < _EVERY:
-        return
-    actual = store.actual(provider, zone, now - HISTORY - _DAY, now)
+    if not anew and before is not None and timedelta(0) <= now - before < EVERY:
+        return None
+    climate = store.climate(provider, zone)
+    actual = _actual(store, provider, zone, climate, now, anew=anew)
     if actual is None:
-        return
-    # What a provider says of the past is no more sacred than what it says of the future.
-    actual = sound(actual)
-    if not actual.known:
-        return
-    norm = _norm(store, provider, actual)
+        return None
+    if climate is None or not _goes_on(climate, actual, anew=anew):
+        climate = Climate(
+            until=midnight(actual.start), signal=actual.signal, accounting=actual.accounting
+        )
+    climate, hindcasts = _lived(climate, actual, now)
     scores = {
         provider: _score_issues(store, provider, zone, actual, now),
-        statistical(provider): _score_hindcasts(store, provider, zone, actual, now),
+        statistical(provider): hindcasts,
     }
     trusts = {
-        method: _trust(store, method, zone, new, now)
+        method: found
         for method, new in scores.items()
-        if new or anew
+        if (new or anew) and (found := _trust(store, method, zone, new, now)) is not None
     }
-    ahead = _forecast(actual, now)
-    with store.together():  # short: whoever else wants to write waits for it
-        store.set_norm(provider, zone, norm, now)
-        for method, found in trusts.items():
-            store.add_scores(method, zone, scores[method])
-            if found is not None:
-                store.set_trust(method, zone, found, now)
-        store.add(statistical(provider), ahead, now)
+    # What was issued last grows old when the feed falls silent, and says so.
+    silent = now - actual.end > _SILENT
+    ahead = None if silent else forecast(climate, actual, now, now + _AHEAD)
+    return Lesson(provider, zone, now, climate, scores, trusts, ahead)
 
 
-def _norm(store: Store, provider: str, actual: IntensitySeries) -> Norm:
-    """Return the range that a zone has been in; few days of it say little, and say how few."""
-    lengths = np.diff(actual.edges)
-    known = np.array([value is not None for value in actual.values])
-    days = float(lengths[known].sum()) / _DAY.total_seconds()
-    least, most = (float(value) for value in np.quantile(actual.known, _RANGE))
-    before = store.norm(provider, actual.zone)
-    # Terms may forbid to keep values for long; what was learned from more of them stays.
-    return before if before is not None and before.days > days + 1 else Norm(least, most, days)
+def _actual(
+    store: Store, provider: str, zone: str, climate: Climate | None, now: datetime, *, anew: bool
+) -> IntensitySeries | None:
+    """Return what has to be looked at of what was: all of it only where it is not yet known."""
+    since = now - HISTORY - DAY
+    if climate is not None and not anew:
+        since = max(since, min(climate.until - DAY, now - _OVER - _REVISED - DAY))
+    actual = store.actual(provider, zone, since, now)
+    if actual is None:
+        return None
+    # What a provider says of the past is no more sacred than what it says of the future.
+    actual = sound(actual)
+    return actual if actual.known else None
+
+
+def _goes_on(climate: Climate, actual: IntensitySeries, *, anew: bool) -> bool:
+    """Tell whether a climate can be gone on with.
+
+    Not after a long silence, nor with numbers of another meaning, nor after the clock went back,
+    nor where more is known of the past than went into it.
+    """
+    if (climate.signal, climate.accounting) != (actual.signal, actual.accounting):
+        return False
+    if climate.until > actual.end or actual.end - climate.until > HISTORY:
+        return False
+    return not (anew and midnight(actual.start) < climate.began)
+
+
+def _lived(climate: Climate, actual: IntensitySeries, now: datetime) -> tuple[Climate, list[Score]]:
+    """Fold in the days that are surely over, and score what would have been forecast on each."""
+    values = hourly(actual, climate.until, midnight(now))
+    scores: list[Score] = []
+    for first in range(0, len(values) - 2 * HOURS + 1, HOURS):
+        scores += hindcast(climate, values[first : first + 2 * HOURS])
+        climate = climate.folded(values[first : first + HOURS])
+    return climate, scores
 
 
 def _trust(
     store: Store, method: str, zone: str, new: Sequence[Score], now: datetime
 ) -> Trust | None:
     """Return what old and new scores say together."""
-    old = store.scores(method, zone, now - HISTORY - 2 * _DAY)
+    old = store.scores(method, zone, now - HISTORY - 2 * DAY)
     scores = {one.issued_at: one for one in (*old, *new)}
     return trust([scores[moment] for moment in sorted(scores)], now)
-
-
-def _forecast(actual: IntensitySeries, now: datetime) -> list[IntensitySeries]:
-    """Return a statistical forecast, if there is enough and recent history to make one from."""
-    if now - actual.end > _SILENT:
-        return []  # what was issued last grows old, and says so
-    try:
-        return [forecast(actual, now, now + _AHEAD)]
-    except NoSignal:
-        return []  # the outlook says that there is none
 
 
 def _score_issues(
@@ -143,22 +207,3 @@ def _score_issues(
 def _turn(hour: datetime) -> datetime:
     """Return the start of the stretch of time of which one issue is scored."""
     return hour - (hour - datetime.min.replace(tzinfo=UTC)) % _APART
-
-
-def _score_hindcasts(
-    store: Store, provider: str, zone: str, actual: IntensitySeries, now: datetime
-) -> list[Score]:
-    """Score the statistical forecast for the days that are over and were not scored yet."""
-    method = statistical(provider)
-    midnight = now.replace(hour=0, minute=0, second=0, microsecond=0)
-    first = midnight - HISTORY - _DAY
-    known = {moment.date() for moment in store.scored(method, zone, first)}
-    days = [
-        day
-        for day in range((midnight - first) // _DAY - 1)
-        if (first + _DAY * day).date() not in known
-    ]
-    if not days:
-        return []
-    values = hourly(actual, first, full_hour(now))
-    return hindcast(values, first, days) if np.isfinite(values).any() else []

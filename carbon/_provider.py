@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, ClassVar, Final, Never, Protocol
 
 from carbon._errors import NoData
-from carbon._series import IntensitySeries, PriceSeries, require_window
+from carbon._series import Accounting, IntensitySeries, PriceSeries, Signal, require_window
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -72,6 +72,11 @@ class Provider(Protocol):
     @property
     def terms(self) -> Terms:
         """What its terms allow and ask for."""
+        ...
+
+    @property
+    def family(self) -> tuple[Signal, Accounting] | None:
+        """What its intensities mean; ``None`` where it has none."""
         ...
 
     def has_intensity(self, zone: str) -> bool:

@@ -25,8 +25,10 @@ _LEAST_APART: Final = 60.0
 NOT_BELIEVED: Final = "not-believed"
 """Label of an answer that came, and that the quality gate refused."""
 
-VERSION: Final = 2
-TABLES: Final = frozenset({"series", "actual", "failure", "score", "norm", "trust"})
+VERSION: Final = 3
+TABLES: Final = frozenset(
+    {"series", "actual", "failure", "score", "norm", "trust", "climate", "provider", "refreshing"}
+)
 SCHEMA: Final = """
 CREATE TABLE series (
   provider TEXT, zone TEXT, what TEXT, kind TEXT, signal TEXT, accounting TEXT, currency TEXT,
@@ -43,10 +45,11 @@ CREATE TABLE failure (
   PRIMARY KEY (provider, zone, what));
 CREATE TABLE score (
   method TEXT, zone TEXT, issued_at REAL, score TEXT, PRIMARY KEY (method, zone, issued_at));
-CREATE TABLE norm (
-  provider TEXT, zone TEXT, at REAL, least REAL, most REAL, days REAL,
-  PRIMARY KEY (provider, zone));
+CREATE TABLE climate (
+  provider TEXT, zone TEXT, at REAL, climate TEXT, PRIMARY KEY (provider, zone));
 CREATE TABLE trust (method TEXT, zone TEXT, at REAL, trust TEXT, PRIMARY KEY (method, zone));
+CREATE TABLE provider (name TEXT PRIMARY KEY, meaning TEXT, access TEXT, since REAL);
+CREATE TABLE refreshing (one INTEGER PRIMARY KEY CHECK (one = 1), until REAL);
 """
 
 # What was confirmed later than now was so by a clock that is wrong: it counts from when it came.

@@ -15,15 +15,13 @@ from typing import TYPE_CHECKING, Self, TypeVar
 
 from pydantic import TypeAdapter, ValidationError
 
+from carbon._asked import Asked
 from carbon._database import Database
-from carbon._findings import Norm
 from carbon._rows import (
     ADD_POINT,
-    CONFIRMED,
     ISSUES,
     NEWEST,
     PRICE,
-    Failure,
     Issue,
     amounts,
     columns,
@@ -34,6 +32,7 @@ from carbon._rows import (
     points,
 )
 from carbon._series import Accounting, IntensitySeries, Kind, PriceSeries, Signal, joined
+from carbon._statistical import Climate
 from carbon._trust import Score, Trust
 
 if TYPE_CHECKING:
@@ -41,8 +40,10 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from contextlib import AbstractContextManager
 
+    from carbon._findings import Norm
 
-class Store:
+
+class Store(Asked):
     """The outlook store.
 
     Args:
@@ -199,35 +200,6 @@ class Store:
         )
         return moment(rows[0][0])
 
-    # -- whom not to ask again yet -------------------------------------------------------------
-
-    def confirmed(self, provider: str, zone: str, what: str, now: datetime) -> datetime | None:
-        """Return when a provider last answered for a zone, by then."""
-        rows = self._db.read(
-            CONFIRMED,
-            {"provider": provider, "zone": zone, "what": what, "now": now.timestamp()},
-        )
-        return moment(rows[0][0])
-
-    def fail(self, provider: str, zone: str, what: str, failure: Failure) -> None:
-        """Keep that a question failed."""
-        with self._db.write() as db:
-            db.execute(
-                "INSERT OR REPLACE INTO failure VALUES (?, ?, ?, ?, ?, ?)",
-                (provider, zone, what, failure.label, failure.text, failure.until.timestamp()),
-            )
-
-    def failure(self, provider: str, zone: str, what: str) -> Failure | None:
-        """Return how a question failed last; ``None`` when it did not."""
-        rows = self._db.read(
-            "SELECT label, told, until FROM failure WHERE provider = ? AND zone = ? AND what = ?",
-            (provider, zone, what),
-        )
-        if not rows:
-            return None
-        label, text, until = rows[0]
-        return Failure(label, text, datetime.fromtimestamp(until, UTC))
-
     # -- what it was worth ---------------------------------------------------------------------
 
     def add_scores(self, method: str, zone: str, scores: Sequence[Score]) -> None:
@@ -267,9 +239,9 @@ class Store:
             )
 
     def learned_at(self, provider: str, zone: str) -> datetime | None:
-        """Return when the range of a zone's intensity was last looked at."""
+        """Return when it was last learned what is usual in a zone."""
         rows = self._db.read(
-            "SELECT at FROM norm WHERE provider = ? AND zone = ?", (provider, zone)
+            "SELECT at FROM climate WHERE provider = ? AND zone = ?", (provider, zone)
         )
         return moment(rows[0][0]) if rows else None
 
@@ -280,20 +252,25 @@ class Store:
         )
         return _parsed(_TRUST, rows[0][0]) if rows else None
 
-    def set_norm(self, provider: str, zone: str, norm: Norm, at: datetime) -> None:
-        """Keep what a zone's intensity has been."""
+    def set_climate(self, provider: str, zone: str, climate: Climate, at: datetime) -> None:
+        """Keep what is usual in a zone."""
         with self._db.write() as db:
             db.execute(
-                "INSERT OR REPLACE INTO norm VALUES (?, ?, ?, ?, ?, ?)",
-                (provider, zone, at.timestamp(), norm.least, norm.most, norm.days),
+                "INSERT OR REPLACE INTO climate VALUES (?, ?, ?, ?)",
+                (provider, zone, at.timestamp(), climate.model_dump_json()),
             )
 
-    def norm(self, provider: str, zone: str) -> Norm | None:
-        """Return what a zone's intensity has been; ``None`` where it is not known yet."""
+    def climate(self, provider: str, zone: str) -> Climate | None:
+        """Return what is usual in a zone; ``None`` where it is not known yet."""
         rows = self._db.read(
-            "SELECT least, most, days FROM norm WHERE provider = ? AND zone = ?", (provider, zone)
+            "SELECT climate FROM climate WHERE provider = ? AND zone = ?", (provider, zone)
         )
-        return Norm(*rows[0]) if rows else None
+        return _parsed(_CLIMATE, rows[0][0]) if rows else None
+
+    def norm(self, provider: str, zone: str) -> Norm | None:
+        """Return the range that a zone has been in; ``None`` where it is not known yet."""
+        climate = self.climate(provider, zone)
+        return climate.norm if climate else None
 
     # -- housekeeping --------------------------------------------------------------------------
 
@@ -357,7 +334,7 @@ def _estimates_first(
     return sorted(past, key=lambda one: one.kind is not Kind.ESTIMATED)
 
 
-_SCORE, _TRUST = TypeAdapter(Score), TypeAdapter(Trust)
+_SCORE, _TRUST, _CLIMATE = TypeAdapter(Score), TypeAdapter(Trust), TypeAdapter(Climate)
 _T = TypeVar("_T")
 
 

@@ -21,12 +21,14 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict
 
 from carbon._series import MAX_PLAUSIBLE_G_PER_KWH, IntensitySeries
-from carbon._statistical import HOUR, full_hour, hourly, predict
+from carbon._statistical import HOUR, full_hour, hourly
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
+
+    from carbon._statistical import Climate
 
     Floats = NDArray[np.float64]
 
@@ -45,6 +47,9 @@ _LEADS: Final = (1, 3, 6, 12, 24, 48)
 
 _SHRINK: Final = 10.0
 """A mean error of n days is believed to n / (n + 10): a few days prove no bias."""
+
+_HINDCASTS: Final = (1, 7, 13, 19)
+"""Hours of a day at which a forecast of that day is scored."""
 
 _QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 _NORMAL: Final = (-1.645, -0.674, 0.0, 0.674, 1.645)
@@ -218,28 +223,23 @@ def score_series(
     return score(hourly(forecast, first, stop), hourly(actual, first, stop), first)
 
 
-def hindcast(actual: Floats, first: datetime, days: Sequence[int]) -> list[Score]:
-    """Score the statistical forecast as if it had been issued on past days, six hours apart.
+def hindcast(climate: Climate, values: Floats) -> list[Score]:
+    """Score the statistical forecast as if it had been issued on a day that is over.
 
     Args:
-        actual: Hourly actual values, ``nan`` where one is not known.
-        first: Start of the first hour, at midnight UTC.
-        days: Which days, counted from the first.
+        climate: What was usual when the day began.
+        values: Hourly actual values of that day and the next, ``nan`` where one is not known.
 
     Returns:
-        Scores; none for days with too little before them.
+        Scores of issues six hours apart; none with too little in the climate.
     """
-    found = []
-    ahead = _SLACK_HOURS + _JOB_HOURS
-    for day in days:
-        for hour in (1, 7, 13, 19):
-            now = day * _DAY_HOURS + hour
-            if now + ahead > len(actual):
-                continue
-            believed = predict(actual[:now], ahead)
-            if believed is not None:
-                made = score(believed, actual[now : now + ahead], first + HOUR * now)
-                found += [made] if made else []
+    found, ahead = [], _SLACK_HOURS + _JOB_HOURS
+    for hour in _HINDCASTS:
+        believed = climate.predict(values[:hour], hour, ahead)
+        if believed is None:
+            return []
+        made = score(believed, values[hour : hour + ahead], climate.until + HOUR * hour)
+        found += [made] if made else []
     return found
 
 

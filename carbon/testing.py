@@ -157,6 +157,12 @@ class StaticProvider:
         self.series, self.error, self.hangs = tuple(series), error, hangs
         self.asked: list[str] = []
 
+    @property
+    def family(self) -> tuple[Signal, Accounting] | None:
+        """What its first intensity means."""
+        found = (one.family[:2] for one in self.series if isinstance(one, IntensitySeries))
+        return next(found, None)
+
     def has_intensity(self, zone: str) -> bool:
         """Tell that it may know any zone but one that is named like none."""
         return not zone.startswith("XX")

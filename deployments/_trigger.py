@@ -114,17 +114,14 @@ class Trigger:
         feed = self._feed[0]
         if not self.settings.offline and patience > timedelta(0):
             now = self.clock.now()
-            try:
-                await feed.refresh(
-                    self.zones,
-                    now=now,
-                    until=now + timedelta(days=3),
-                    priced=self.priced,
-                    history=history,
-                    patience=patience,
-                )
-            except Exception as error:  # noqa: BLE001 - whatever fails here, the run must start
-                feed.notes.append(f"the signal providers were not asked ({type(error).__name__})")
+            await feed.refresh(
+                self.zones,
+                now=now,
+                until=now + timedelta(days=3),
+                priced=self.priced,
+                history=history,
+                patience=patience,
+            )
         return feed
 
     def decide(
@@ -170,11 +167,11 @@ class Trigger:
     ) -> Outlook:
         """Return what is believed of the fleet's zones; asks nobody.
 
-            heard: What the providers sent, for who wants to ask these very sources more than the
-                outlook tells; by default it is read from the store.
         Args:
             now: The present moment, in grid time.
             end: Until when it is wanted.
+            heard: What the providers sent, for who wants to ask these very sources more than the
+                outlook tells; by default it is read from the store.
         """
         home = self.fleet.home_cpu.place.zone
         sources = (*(self._heard(now) if heard is None else heard), *self.sources)

@@ -137,6 +137,11 @@ class CarbonAwareSdk(NoPrices):
                 "Write http:// or https:// with host and path only, e.g. 'http://localhost:8080'.",
             )
 
+    @property
+    def family(self) -> tuple[Signal, Accounting]:
+        """What its intensities mean, as it was declared."""
+        return self.signal, self.accounting
+
     def has_intensity(self, zone: str) -> bool:
         """Tell whether a location was given for the zone."""
         return zone in self.locations

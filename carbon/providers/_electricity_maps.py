@@ -55,6 +55,8 @@ _CLOUDS: Final = frozenset({"aws", "azure", "gcp"})
 _HORIZONS: Final = (6, 24, 48, 72)
 _HISTORY: Final = timedelta(hours=23)
 """What ``history`` surely holds: it is 24 rows, and the running hour may be one of them."""
+_MOMENT: Final = timedelta(seconds=30)
+"""What is shorter ago than this is now: it takes time until a question is sent."""
 _LONGEST: Final = timedelta(days=9)
 """Longest ``past-range``: the documentation says 10 days, and not whether both ends count."""
 
@@ -78,6 +80,7 @@ class ElectricityMaps:
         regions: Zone to the cloud region by which it is asked for, e.g. ``aws:eu-north-1``; other
             zones are asked for by their name.
         clock: Tells which part of a window is over.
+        worked: Whether the key has been accepted before: then a refusal means too many questions.
 
     Raises:
         BadInput: The key is no key, the version is not known, or a cloud region is none.
@@ -90,7 +93,7 @@ class ElectricityMaps:
     accounting: Accounting = Accounting.LIFECYCLE
     regions: Mapping[str, str] | None = None
     clock: Clock = field(default_factory=SystemClock)
-    _worked: bool = field(default=False, init=False, repr=False)
+    worked: bool = False
 
     name: ClassVar[str] = wire.NAME
     terms: ClassVar[Terms] = Terms(
@@ -101,10 +104,10 @@ class ElectricityMaps:
         ),
         fresh=timedelta(minutes=15),
         keep=timedelta(days=3),
+        prices_shown=False,
     )
 
     def __post_init__(self) -> None:
-        prices_shown=False,
         # httpx would show a key that cannot stand in a header in the error that it raises.
         if not _TOKEN.fullmatch(self.token.get_secret_value().strip()):
             raise BadInput("electricity-maps token", "this is no key", "Copy the whole key.")
@@ -112,6 +115,11 @@ class ElectricityMaps:
             raise BadInput.unknown("electricity-maps version", self.version, ("v3", "v4"))
         for region in (self.regions or {}).values():
             _by_region(region)
+
+    @property
+    def family(self) -> tuple[Signal, Accounting]:
+        """What its intensities mean."""
+        return Signal.AVERAGE, self.accounting
 
     def has_intensity(self, zone: str) -> bool:
         """Tell whether a zone is written as Electricity Maps writes them: it covers the world."""
@@ -191,7 +199,7 @@ class ElectricityMaps:
 
     def _past(self, start: datetime, end: datetime, now: datetime) -> Iterator[_Question]:
         """Return what to ask for the part of a window that is over."""
-        if start >= now:
+        if start >= now - _MOMENT:  # a window from now on began before the question was sent
             return
         if start >= hour_of(now) and self.version == "v4":  # v3 does not say how long its row holds
             yield _Question("latest")
@@ -199,7 +207,9 @@ class ElectricityMaps:
         edge = now - _HISTORY
         if end > edge:  # a free plan has the history, but no range of the past
             yield _Question("history")
-        for part in parts(hour_of(start), min(end, edge), _LONGEST):
+        for part in (
+            parts(hour_of(start), min(end, edge), _LONGEST) if start < edge - _MOMENT else ()
+        ):
             first, last = (f"{moment:%Y-%m-%dT%H:%M:%SZ}" for moment in part)
             yield _Question("past-range", {"start": first, "end": last})
 
@@ -232,14 +242,14 @@ class ElectricityMaps:
         if reply.status == httpx.codes.UNAUTHORIZED:
             raise self._refusal(reply)
         body = wire.read(reply, self.accounting)
-        self._worked = True
+        self.worked = True
         return body
 
     def _refusal(self, reply: Reply) -> ProviderError:
         if wire.outside_plan(reply):
             return PlanDenied(self.name, "has this zone or signal in another plan only")
         # Users report that a good key is called bad when it asks too often.
-        if self._worked:
+        if self.worked:
             return RateLimited(self.name)
         return AuthError(self.name, "does not accept the key (HTTP status 401)")
 

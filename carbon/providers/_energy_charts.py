@@ -93,6 +93,7 @@ class EnergyCharts:
     base_url: str = "https://api.energy-charts.info"
 
     name: ClassVar[str] = "energy-charts"
+    family: ClassVar[tuple[Signal, Accounting]] = (Signal.AVERAGE, Accounting.LIFECYCLE)
     terms: ClassVar[Terms] = Terms(
         attribution=f"{_SITE} ({_OPEN})",
         licence="CC-BY-4.0; prices of some zones only for private and internal use",

@@ -70,6 +70,7 @@ class Entsoe:
     base_url: str = "https://web-api.tp.entsoe.eu"
 
     name: ClassVar[str] = "entsoe"
+    family: ClassVar[None] = None
     terms: ClassVar[Terms] = Terms(
         attribution="ENTSO-E Transparency Platform",
         licence="terms of use of the platform; prices are not on its list for free re-use",

@@ -9,14 +9,18 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, TypedDict
 
+from pydantic import SecretStr
+
 from carbon._believed import StoredSource
 from carbon._errors import BadInput, Unavailable
+from carbon._provider import Terms
 from carbon._refresh import Need, refresh
 from carbon._signals import Signals
 from carbon._store import Store
@@ -33,8 +37,6 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from pydantic import SecretStr
-
     from carbon._provider import Provider
 
 _log = logging.getLogger("carbon")
@@ -43,6 +45,11 @@ _SILENT: Final = timedelta(hours=6)
 """An answer that is this old gives way to a newer one of the next provider."""
 
 _PATIENCE: Final = timedelta(seconds=15)
+
+_TERMS: Final[Mapping[str, Terms]] = {
+    one.name: one.terms
+    for one in (EnergyCharts, GBCarbonIntensity, ElectricityMaps, WattTime, Entsoe, CarbonAwareSdk)
+}
 
 
 @dataclass(frozen=True)
@@ -61,6 +68,19 @@ class Keys:
     watttime_password: SecretStr | None = None
     entsoe_token: SecretStr | None = None
 
+    def of(self, provider: str) -> list[str]:
+        """Return what is shown to a provider."""
+        shown: dict[str, tuple[str | SecretStr | None, ...]] = {
+            ElectricityMaps.name: (self.electricity_maps_token,),
+            WattTime.name: (self.watttime_username, self.watttime_password),
+            Entsoe.name: (self.entsoe_token,),
+        }
+        return [
+            key.get_secret_value() if isinstance(key, SecretStr) else key
+            for key in shown.get(provider, ())
+            if key is not None
+        ]
+
 
 class Feed:
     """The outlook store and the providers that fill it.
@@ -73,12 +93,19 @@ class Feed:
 
     def __init__(self, signals: Signals, keys: Keys, path: Path | None) -> None:
         self.signals, self.keys = signals, keys
-        self.notes: list[str] = []
+        self._opened: tuple[str, ...] = ()
+        self._refreshed: tuple[str, ...] = ()
+        self._not_made: dict[str, str] = {}
         try:
             self.store = Store(path)
         except Unavailable as error:
-            self.notes.append(f"{error} Until then nothing is remembered.")
+            self._opened = (f"{error} Until then nothing is remembered.",)
             self.store = Store.copied(path) if path else Store(None)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What must be said beside the outlook: what of it did not work, the last time."""
+        return tuple(dict.fromkeys((*self._opened, *self._not_made.values(), *self._refreshed)))
 
     def close(self) -> None:
         """Close the store."""
@@ -94,28 +121,55 @@ class Feed:
         history: timedelta | None = None,
         patience: timedelta = _PATIENCE,
     ) -> None:
-        """Ask the providers for what is due; see :func:`carbon._refresh.refresh`.
+        """Ask the providers for what is due; see :func:`carbon._refresh.refresh`. Never raises.
 
         Args:
-            zones: Zones that matter, best first: a provider may not want to be asked for all.
+            zones: Zones that matter, home first: a provider may not want to be asked for all.
             now: The present moment.
             until: How far ahead is wanted.
             priced: Zones whose electricity price matters.
             history: Ask for actual values this far back, to learn from them at once.
             patience: Longest time.
         """
-        async with Web(patience=patience) as web:
-            needs = [Need(zone, self.signals.chain(zone), zone in priced) for zone in zones]
-            told = await refresh(
-                self.store,
-                list(self._providers(web)),
-                needs,
-                now=now,
-                until=until,
-                history=history,
-                patience=patience,
-            )
-        self.notes += [note for note in told if note not in self.notes]
+        needs = [Need(zone, self.signals.chain(zone), zone in priced) for zone in zones]
+        try:
+            async with Web(patience=patience) as web:
+                self._refreshed = await refresh(
+                    self.store,
+                    self._introduced(web, now),
+                    needs,
+                    now=now,
+                    until=until,
+                    history=history,
+                    patience=patience,
+                    left=_TERMS,
+                )
+        except Unavailable as error:
+            self._refreshed = (str(error),)
+        except Exception as error:  # noqa: BLE001 - whatever fails here, the run must start
+            _log.warning("The signal providers were not asked", exc_info=True)
+            self._refreshed = (f"the signal providers were not asked ({type(error).__name__})",)
+
+    def _introduced(self, web: Web, now: datetime) -> list[Provider]:
+        """Return the providers, after the store was told how they are asked now."""
+        found = list(self._providers(web))
+        for provider in found:
+            since = self.store.introduce(provider.name, *self._marks(provider.name), now)
+            if isinstance(provider, ElectricityMaps):
+                provider.worked = self.store.has_answered(provider.name, since)
+        return found
+
+    def _marks(self, name: str) -> tuple[str, str]:
+        """Return what decides what a provider's numbers mean, and whether it answers.
+
+        Of a key one byte of its digest is kept: it tells another key in 255 of 256 cases, and
+        nobody learns the key from it.
+        """
+        setting = getattr(self.signals, name.replace("-", "_"))
+        about = {} if name == CarbonAwareSdk.name else {"url", "version"}
+        keys = self.keys.of(name)
+        mark = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:2] if keys else ""
+        return setting.model_dump_json(exclude=about), f"{setting.url} {mark}"
 
     def sources(self, zones: Collection[str], now: datetime) -> tuple[StoredSource, ...]:
         """Return what is believed, best provider first, as sources that ask nobody.
@@ -142,11 +196,12 @@ class Feed:
                 notes[zone] = f"{zone}: {chain[0]} was not heard for {hours:.0f} h or more"
         found: list[StoredSource] = []
         for rank in range(max(map(len, chains.values()), default=0)):
+            names = {zone: chain[rank] for zone, chain in chains.items() if rank < len(chain)}
             source = StoredSource(
                 self.store,
-                {zone: chain[rank] for zone, chain in chains.items() if rank < len(chain)},
+                names,
                 now,
-                name=f"provider {rank + 1}",
+                name=" or ".join(dict.fromkeys(names.values())),
                 before=found[-1] if found else None,
                 notes=notes,
             )
@@ -176,9 +231,9 @@ class Feed:
             try:
                 made = make(web)
             except BadInput as error:
-                if str(error) not in self.notes:
-                    self.notes.append(str(error))
+                self._not_made[make.__name__] = str(error)
             else:
+                self._not_made.pop(make.__name__, None)
                 if made is not None:
                     yield made
 

@@ -107,6 +107,7 @@ class GBCarbonIntensity(NoPrices):
     region: int | None = None
 
     name: ClassVar[str] = "gb-carbon-intensity"
+    family: ClassVar[tuple[Signal, Accounting]] = (Signal.AVERAGE, Accounting.DIRECT)
     terms: ClassVar[Terms] = Terms(
         attribution="Carbon Intensity API, National Energy System Operator",
         licence="CC-BY-4.0",

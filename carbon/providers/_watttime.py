@@ -89,6 +89,7 @@ class WattTime(NoPrices):
     _failed: tuple[datetime, ProviderError] | None = field(default=None, init=False, repr=False)
 
     name: ClassVar[str] = wire.NAME
+    family: ClassVar[tuple[Signal, Accounting]] = (Signal.MARGINAL, Accounting.DIRECT)
     terms: ClassVar[Terms] = Terms(
         attribution="WattTime",
         licence="Terms of WattTime; what they say on keeping and showing the data is not known.",

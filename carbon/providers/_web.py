@@ -137,7 +137,7 @@ class Web:
         attempts: How often a question is asked at most.
         pause: Shortest pause before a question is asked again; it doubles each time, and a random
             part of the same order is added.
-        together: Questions to one provider at a time.
+        together: Questions to one provider at a time; the zones of most fleets in one go.
     """
 
     def __init__(
@@ -147,7 +147,7 @@ class Web:
         patience: timedelta = timedelta(seconds=25),
         attempts: int = 3,
         pause: timedelta = timedelta(seconds=0.5),
-        together: int = 6,
+        together: int = 12,
     ) -> None:
         self._timeout, self._patience = timeout, patience
         self._attempts, self._pause = attempts, pause

@@ -31,10 +31,11 @@ from carbon import (
     look,
     refresh,
 )
-from carbon._learn import learn, statistical
+from carbon._learn import learn
 from carbon._provider import Terms
 from carbon._refresh import Need
 from carbon._series import regular
+from carbon._statistical import statistical
 from carbon._trust import Score
 from carbon.testing import StaticProvider
 

@@ -93,5 +93,5 @@ def test_a_provider_without_its_key_is_not_asked() -> None:
     with_keys = Signals(order=("entsoe", "watttime", "electricity-maps", "energy-charts"))
     feed = Feed(with_keys, Keys(), None)
     (only,) = feed.sources(["DE", "US-CAL-CISO"], NOW)
-    assert only.name == "provider 1"
+    assert only.name == "energy-charts"
     feed.close()

@@ -12,7 +12,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 
-from carbon._errors import NoSignal
 from carbon._series import (
     MAX_PLAUSIBLE_G_PER_KWH,
     Accounting,
@@ -21,7 +20,16 @@ from carbon._series import (
     Signal,
     regular,
 )
-from carbon._statistical import HISTORY, HOUR, forecast, full_hour, hourly, predict
+from carbon._statistical import (
+    HISTORY,
+    HOUR,
+    HOURS,
+    Climate,
+    forecast,
+    full_hour,
+    hourly,
+    midnight,
+)
 
 if TYPE_CHECKING:
     from numpy.typing import NDArray
@@ -30,6 +38,26 @@ if TYPE_CHECKING:
 
 NOW = datetime(2026, 10, 26, 7, 20, tzinfo=UTC)  # Europe's clocks went back the day before
 DAY = 200 + 80 * np.sin(2 * np.pi * np.arange(24) / 24)
+
+
+def climate(
+    values: Floats,
+    first: datetime = datetime(2026, 1, 1, tzinfo=UTC),
+    signal: Signal = Signal.AVERAGE,
+    accounting: Accounting = Accounting.LIFECYCLE,
+) -> Climate:
+    """Fold in the whole days of hourly values that begin at a midnight."""
+    made = Climate(until=first, signal=signal, accounting=accounting)
+    for start in range(0, len(values) - HOURS + 1, HOURS):
+        made = made.folded(values[start : start + HOURS])
+    return made
+
+
+def predict(history: Floats, hours: int) -> Floats | None:
+    """Forecast the hours after a history that begins at midnight, from its first known day on."""
+    heard = np.flatnonzero(np.isfinite(history))
+    history = history[(heard[0] if len(heard) else len(history)) // HOURS * HOURS :]
+    return climate(history).predict(history, len(history) % HOURS, hours)
 
 
 def actual(values: Floats, end: datetime, step: timedelta = HOUR) -> IntensitySeries:
@@ -103,7 +131,7 @@ def test_an_old_anomaly_has_faded() -> None:
     fresh, old = predict(history, 24), predict(np.append(history, np.full(72, np.nan)), 24)
     assert fresh is not None
     assert old is not None
-    typical = predict(np.append(history, np.full(240, np.nan)), 24)
+    typical = climate(history).predict(np.array([]), 0, 24)
     assert typical is not None
     assert abs(old - typical).max() < abs(fresh - typical).max()
 
@@ -161,11 +189,13 @@ def test_forecast_begins_with_the_present_hour() -> None:
         signal=Signal.MARGINAL,
         accounting=Accounting.DIRECT,
     )
-    found = forecast(history, NOW, NOW + 30 * HOUR)
+    usual = climate(np.tile(DAY, 58), midnight(NOW) - 60 * 24 * HOUR)
+    found = forecast(usual, history, NOW, NOW + 30 * HOUR)
+    assert found is not None
     assert (found.start, found.end) == (end, end + 31 * HOUR)
     assert found.family == (Signal.MARGINAL, Accounting.DIRECT, Kind.FORECAST)
     assert found.issued_at == NOW
-    assert found.source == "statistical forecast from the last 60 days of trace"
+    assert found.source == "statistical forecast from 60 days of trace"
     assert found.values[0] == pytest.approx(DAY[7])
 
 
@@ -175,11 +205,46 @@ def test_forecast_looks_at_nothing_later() -> None:
     values = np.tile(DAY, 61)
     early = actual(values[: 24 * 60], end)
     late = actual(np.append(values[: 24 * 60], np.full(48, 999.0)), end + 48 * HOUR)
-    one, two = (forecast(history, NOW, NOW + 24 * HOUR) for history in (early, late))
-    assert one.values == two.values
+    usual = climate(values[: 24 * 20], midnight(NOW) - 40 * HOUR)
+    usual = usual.model_copy(update={"until": midnight(NOW) - 48 * HOUR})
+    found = [forecast(usual, history, NOW, NOW + 24 * HOUR) for history in (early, late)]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0].values == found[1].values
 
 
-def test_too_little_history_says_so() -> None:
-    """Without two weeks of values there is no signal, and the message says whose."""
-    with pytest.raises(NoSignal, match="trace has less than 14 days of DE"):
-        forecast(actual(np.tile(DAY, 10), NOW.replace(minute=0)), NOW, NOW + HISTORY)
+def test_too_little_history_gives_none() -> None:
+    """Without two weeks of days there is no forecast."""
+    usual = climate(np.tile(DAY, 10), midnight(NOW) - 240 * HOUR)
+    assert forecast(usual, actual(np.tile(DAY, 10), NOW), NOW, NOW + HISTORY) is None
+
+
+@given(
+    days=arrays(
+        np.float64,
+        st.tuples(st.integers(1, 80), st.just(HOURS)),
+        elements=st.just(np.nan) | st.floats(0, MAX_PLAUSIBLE_G_PER_KWH),
+    )
+)
+def test_a_climate_comes_back_from_text_as_it_was(days: Floats) -> None:
+    """What is kept is what was folded; its range is one that was seen, and no more days than are kept."""
+    made = climate(days.ravel())
+    assert Climate.model_validate_json(made.model_dump_json()) == made
+    assert made.days == len(days)
+    known = days[np.isfinite(days)]
+    norm = made.norm
+    if norm is None:
+        assert not len(known)
+    else:
+        assert known.min() <= norm.least
+        assert norm.most <= known.max()
+        assert norm.days <= min(len(days), HISTORY.days)
+
+
+def test_a_wild_day_is_no_part_of_the_range() -> None:
+    """The most extreme of many days is left out, so that one bad value stretches nothing."""
+    days = np.tile(DAY, 20)
+    days[100], days[300] = 1900.0, 1.0
+    norm = climate(days).norm
+    assert norm is not None
+    assert (norm.least, norm.most) == (DAY.min(), DAY.max())

@@ -31,6 +31,7 @@ from carbon import (
 from carbon._findings import Norm
 from carbon._rows import VERSION, Failure
 from carbon._series import regular
+from carbon._statistical import Climate
 from carbon._trust import Score
 from carbon.providers import Feed, Keys
 
@@ -214,13 +215,17 @@ def test_a_restart_finds_all_of_it(path: Path) -> None:
     store.add("a", [forecast(1, None), past(3)], NOW)
     store.fail("a", "DE", "price", Failure("auth", "a: bad key.", NOW))
     store.add_scores("a", "DE", [score])
-    store.set_norm("a", "DE", Norm(1, 2, 3), NOW)
+    usual = Climate(
+        until=NOW, signal=Signal.AVERAGE, accounting=Accounting.DIRECT, lows=(1.0,), highs=(2.0,)
+    )
+    store.set_climate("a", "DE", usual, NOW)
     store.close()
     with closing(Store(path)) as again:
         assert newest(again) == (1, None)
         assert again.scores("a", "DE", NOW) == [score]
         assert again.scored("a", "DE", NOW) == {NOW}
-        assert again.norm("a", "DE") == Norm(1, 2, 3)
+        assert again.climate("a", "DE") == usual
+        assert again.norm("a", "DE") == Norm(1, 2, 1)
         assert again.learned_at("a", "DE") == NOW
         assert again.failure("a", "DE", "price") == Failure("auth", "a: bad key.", NOW)
 

@@ -13,7 +13,15 @@ from hypothesis import strategies as st
 
 from benchmarks import skill
 from carbon._errors import NoSignal
-from carbon._series import MAX_PLAUSIBLE_G_PER_KWH, IntensitySeries, Kind, regular
+from carbon._series import (
+    MAX_PLAUSIBLE_G_PER_KWH,
+    Accounting,
+    IntensitySeries,
+    Kind,
+    Signal,
+    regular,
+)
+from carbon._statistical import Climate
 from carbon._trust import HOUR, Score, Trust, hindcast, score, score_series, trust
 
 if TYPE_CHECKING:
@@ -152,22 +160,31 @@ def test_a_stored_issue_is_scored_from_the_next_full_hour() -> None:
     assert first.issued_at == START
 
 
+def climate(values: Floats) -> Climate:
+    """Fold in whole days."""
+    made = Climate(until=START, signal=Signal.AVERAGE, accounting=Accounting.LIFECYCLE)
+    for day in values.reshape(-1, 24):
+        made = made.folded(day)
+    return made
+
+
 def test_hindcasts_are_issued_six_hours_apart() -> None:
     """Four a day, none before two weeks are over, none whose hours are not over."""
     actual = weather(20)
-    found = hindcast(actual, START, range(20))
-    hours = [(one.issued_at - START) // HOUR for one in found]
-    assert hours == list(range(24 * 14 + 1, 24 * 20 - 27, 6))
-    assert hindcast(actual[: 24 * 14], START, range(14)) == []
+    for days in range(12, 19):
+        now = 24 * days
+        found = hindcast(climate(actual[:now]), actual[now : now + 48])
+        hours = [(one.issued_at - START) // HOUR - now for one in found]
+        assert hours == ([1, 7, 13, 19] if days >= 14 else [])
 
 
 def test_hindcasts_know_nothing_of_the_future() -> None:
     """What comes later changes the score of a forecast, never the forecast."""
     actual = weather(20)
-    other = actual.copy()
-    now = 24 * 16 + 1
-    other[now:] += 50
-    one, two = (hindcast(values, START, [16])[0] for values in (actual, other))
+    other, now = actual.copy(), 24 * 16
+    other[now + 1 :] += 50
+    usual = climate(actual[:now])
+    one, two = (hindcast(usual, values[now : now + 48])[0] for values in (actual, other))
     assert np.array(two.errors) == pytest.approx(np.array(one.errors) + 50, abs=0.01)
 
 

@@ -1,0 +1,310 @@
+"""A question to the signal providers: one zone's intensity or price, asked along its chain."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from functools import partial
+from typing import TYPE_CHECKING, Final, Literal
+
+from carbon._errors import (
+    AuthError,
+    BadResponse,
+    CarbonAwareError,
+    NoData,
+    PlanDenied,
+    ProviderError,
+    RateLimited,
+    Transient,
+    Unavailable,
+)
+from carbon._learn import EVERY
+from carbon._quality import inspect
+from carbon._rows import NOT_BELIEVED, Failure
+from carbon._series import IntensitySeries, Kind, PriceSeries, joined
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+    from carbon._provider import Provider
+    from carbon._store import Store
+
+_log = logging.getLogger("carbon")
+
+What = Literal["intensity", "price"]
+
+_REVISED: Final = timedelta(hours=23)
+"""Actual values are asked for again for this long: providers revise them for a day. It is not a
+whole day, for that much Electricity Maps tells in one answer."""
+
+_OVERLAP: Final = timedelta(hours=2)
+BACKLOG: Final = timedelta(days=7)
+"""How far back one asks that has never asked before, or not for long."""
+
+_LOOKS: Final = 0.05
+"""Seconds after which one looks again whether another process is done with asking."""
+
+_LEFT_ALONE: Final[Mapping[type[ProviderError], timedelta]] = {
+    AuthError: timedelta(hours=1),
+    PlanDenied: timedelta(hours=6),
+    RateLimited: timedelta(minutes=10),
+    NoData: timedelta(minutes=10),
+    BadResponse: timedelta(minutes=5),
+    Transient: timedelta(minutes=1),
+}
+"""How long a question that failed is not asked again."""
+
+_LONGEST_PAUSE: Final = timedelta(days=1)
+"""What is to be left alone for longer was written by a clock that was wrong."""
+
+
+def in_a_line(error: Exception) -> str:
+    """Return an error in one line: its own words if they are ours, else its kind."""
+    own = isinstance(error, CarbonAwareError)
+    return " ".join(str(error).split()) if own else type(error).__name__
+
+
+@dataclass
+class Asking:
+    """What all questions of one refresh share.
+
+    Attributes:
+        store: Where answers are kept.
+        now: The present moment.
+        end: Until when is asked.
+        history: How far back to ask, if all is to be asked.
+        patience: Longest time.
+        broken: How the store has failed, if it has; then nobody waits for it again.
+        kept: What is to be written, by question; at once, for each commit waits for the disk.
+        began: Time of the event loop at which it began.
+    """
+
+    store: Store
+    now: datetime
+    end: datetime
+    history: timedelta | None
+    patience: timedelta
+    broken: str = ""
+    kept: list[Callable[[], None]] = field(default_factory=list)
+    began: float = field(default_factory=lambda: asyncio.get_running_loop().time())
+
+    @property
+    def elapsed(self) -> float:
+        """Seconds since it began."""
+        return asyncio.get_running_loop().time() - self.began
+
+    @property
+    def left(self) -> float:
+        """Seconds until all must be over."""
+        return self.patience.total_seconds() - self.elapsed
+
+    async def turn(self) -> datetime | None:
+        """Wait until no other process asks, and return until when the turn is taken.
+
+        Returns:
+            ``None`` if another process took too long: then this one asks beside it.
+        """
+        began = self.now
+        until = began + self.patience
+        while not self.store.take_turn(self.now, until):
+            if self.elapsed > self.patience.total_seconds() / 2:
+                return None
+            await asyncio.sleep(_LOOKS)
+            self.now = began + timedelta(seconds=self.elapsed)
+        return until
+
+    def keep(self) -> None:
+        """Write what was heard since the last time.
+
+        Raises:
+            Unavailable: The store cannot be used.
+        """
+        with self.store.together():
+            for write in self.kept:
+                write()
+        self.kept.clear()
+
+    def fail(self, error: Unavailable) -> None:
+        """Take note that the store has failed."""
+        if not self.broken:
+            _log.warning("%s", error)
+        self.broken = in_a_line(error)
+
+
+@dataclass
+class Question:
+    """One thing to be known of one zone."""
+
+    asking: Asking
+    zone: str
+    what: What
+    chain: Sequence[Provider]
+    answered: Provider | None = None
+
+    @property
+    def store(self) -> Store:
+        return self.asking.store
+
+    @property
+    def _anew(self) -> bool:
+        return self.asking.history is not None
+
+    @property
+    def now(self) -> datetime:
+        return self.asking.now
+
+    def due(self) -> bool:
+        """Tell whether somebody would be asked."""
+        for provider in self.chain:
+            if self._knows(provider) and not self._left_alone(provider):
+                return not self._fresh(provider)
+        return False
+
+    async def ask(self, like: Provider | None = None) -> None:
+        """Ask the chain until somebody is believed; a store that fails ends it for all.
+
+        Args:
+            like: Ask only those whose numbers can be compared with those of this one.
+        """
+        able = [
+            provider
+            for provider in self.chain
+            if (like is None or provider.family == like.family) and self._knows(provider)
+        ]
+        for place, provider in enumerate(able):
+            left = self.asking.left
+            if self.asking.broken or left <= 0:
+                return
+            try:
+                if await self._believed(provider, left / (len(able) - place)):
+                    self.answered = provider
+                    return
+            except Unavailable as error:
+                self.asking.fail(error)
+
+    def _knows(self, provider: Provider) -> bool:
+        knows = provider.has_price if self.what == "price" else provider.has_intensity
+        try:
+            return knows(self.zone)
+        except Exception as error:  # noqa: BLE001 - a fault in a client must not stop a run
+            _log.warning("%s is not asked for %s (%s)", provider.name, self.zone, in_a_line(error))
+            return False
+
+    def _fresh(self, provider: Provider) -> bool:
+        """Tell whether a provider has answered so lately that it is not asked again."""
+        last = self.store.confirmed(provider.name, self.zone, self.what, self.now)
+        fresh = last is not None and timedelta(0) <= self.now - last < provider.terms.fresh
+        return fresh and not self._anew
+
+    async def _believed(self, provider: Provider, seconds: float) -> bool:
+        """Tell whether a provider has sent what can be believed, now or recently."""
+        name = provider.name
+        if self._left_alone(provider):
+            return False
+        if self._fresh(provider):
+            return True
+        try:
+            async with asyncio.timeout(seconds):
+                found = await self._from(provider)
+            self._require_own(name, found)
+            self.asking.kept.append(partial(self.store.add, name, found, self.now))
+            wrong = self._wrong(provider, found)
+        except TimeoutError:
+            self._note(provider, Transient(name, f"gave no answer within {seconds:.0f} s"))
+        except Unavailable as error:
+            if not isinstance(error, ProviderError):
+                raise  # the store
+            self._note(provider, error)
+        except CarbonAwareError as error:
+            self._note(provider, error)
+        except Exception as error:  # noqa: BLE001 - a fault in a client must not stop a run
+            # Only its kind: a stranger's text may hold an address with a key in it.
+            self._note(provider, BadResponse(name, f"its client failed ({type(error).__name__})"))
+        else:
+            if not wrong:
+                return True
+            # Kept all the same, and the next provider is asked.
+            until = self.now + provider.terms.fresh
+            self._failed(provider, Failure(NOT_BELIEVED, wrong, until))
+        return False
+
+    def _left_alone(self, provider: Provider) -> bool:
+        failed = self.store.failure(provider.name, self.zone, self.what)
+        if failed is None or not timedelta(0) < failed.until - self.now <= _LONGEST_PAUSE:
+            return False
+        return not self._anew or failed.label == RateLimited.label
+
+    def _require_own(
+        self, name: str, found: Sequence[IntensitySeries] | Sequence[PriceSeries]
+    ) -> None:
+        """Refuse an answer to another question: another zone, unlike numbers, a model's.
+
+        Raises:
+            NoData: There is nothing in it.
+            BadResponse: It is about something else.
+        """
+        if not found:
+            raise NoData(name, f"has nothing for {self.zone}")
+        if others := {one.zone for one in found} - {self.zone}:
+            raise BadResponse(name, f"sent {min(others)!r} when asked for {self.zone}")
+        kind = PriceSeries if self.what == "price" else IntensitySeries
+        if not all(isinstance(one, kind) and one.kind is not Kind.MODELLED for one in found):
+            raise BadResponse(name, f"sent no {self.what} of {self.zone}")
+        said = {one.family[:2] for one in found if isinstance(one, IntensitySeries)}
+        if len(said) > 1:
+            raise BadResponse(name, f"sent unlike numbers for {self.zone} in one answer")
+
+    def _wrong(
+        self, provider: Provider, found: Sequence[IntensitySeries] | Sequence[PriceSeries]
+    ) -> str:
+        """Say why an answer is of no use for a decision; empty where it is of use."""
+        name = provider.name
+        ahead = [one for one in found if isinstance(one, PriceSeries) or one.kind is Kind.FORECAST]
+        if not ahead:
+            return f"{name}: has no forecast for {self.zone}."
+        whole = joined(ahead)
+        if isinstance(whole, PriceSeries):
+            return "" if whole.end > self.now else f"{name}: has no price of {self.zone} ahead."
+        looked = inspect(
+            whole, now=self.now, asked=self.asking.end, norm=self.store.norm(name, self.zone)
+        )
+        if looked.series is None:
+            told = "; ".join(one.text for one in looked.findings if one.rejects)
+            return f"{name}: is not believed for {self.zone}: {told}."
+        return ""
+
+    async def _from(self, provider: Provider) -> Sequence[IntensitySeries] | Sequence[PriceSeries]:
+        if self.what == "price":
+            return await provider.price(self.zone, self.now, self.asking.end)
+        start = self.now - (self.asking.history or self._back(provider))
+        return await provider.intensity(self.zone, start, self.asking.end)
+
+    def _back(self, provider: Provider) -> timedelta:
+        """Return how far back to ask for actual values: not at all where nothing would be learned.
+
+        Many a provider tells past and future in answers of their own, and a run is waiting.
+        """
+        learned = self.store.learned_at(provider.name, self.zone)
+        if learned is not None and timedelta(0) <= self.now - learned < EVERY:
+            return timedelta(0)
+        known = self.store.known_until(provider.name, self.zone, self.now)
+        keep = provider.terms.keep
+        if known is None:
+            return _REVISED if keep else BACKLOG
+        return min(max(_REVISED, self.now - known + _OVERLAP), keep or BACKLOG)
+
+    def _note(self, provider: Provider, error: CarbonAwareError) -> None:
+        pause = next(
+            (wait for leaf, wait in _LEFT_ALONE.items() if isinstance(error, leaf)),
+            timedelta(minutes=5),
+        )
+        if isinstance(error, RateLimited) and error.retry_after is not None:
+            pause = min(max(error.retry_after, timedelta(seconds=1)), _LONGEST_PAUSE)
+        label = error.label if isinstance(error, ProviderError) else "failed"
+        self._failed(provider, Failure(label, str(error), self.now + pause))
+
+    def _failed(self, provider: Provider, failure: Failure) -> None:
+        kept = partial(self.store.fail, provider.name, self.zone, self.what, failure)
+        self.asking.kept.append(kept)
