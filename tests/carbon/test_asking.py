@@ -1,0 +1,382 @@
+"""Who asks, whom and how far back: one process at a time, for numbers that can be compared."""
+
+from __future__ import annotations
+
+import asyncio
+import dataclasses
+import os
+import signal
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from pydantic import SecretStr
+
+from carbon import (
+    Accounting,
+    AuthError,
+    IntensitySeries,
+    Kind,
+    Signal,
+    Signals,
+    Store,
+    StoredSource,
+    Transient,
+    look,
+    refresh,
+)
+from carbon._learn import learn
+from carbon._provider import Terms
+from carbon._refresh import Need
+from carbon._rows import Failure
+from carbon._series import regular
+from carbon._statistical import statistical
+from carbon.providers import ElectricityMaps, Feed, Keys, Web
+from carbon.testing import StaticProvider
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from carbon._provider import Provider
+
+HOUR, MINUTE, DAY = timedelta(hours=1), timedelta(minutes=1), timedelta(days=1)
+SECOND = timedelta(seconds=1)
+NOW = datetime(2026, 6, 1, 12, 20, tzinfo=UTC)
+ROOT = Path(__file__).parents[2]
+HOME, AWAY = "DE", "FR"
+DIRECT, MARGINAL = Accounting.DIRECT, Signal.MARGINAL
+
+
+def series(
+    zone: str,
+    hours: int = 48,
+    *,
+    start: datetime = NOW,
+    kind: Kind = Kind.FORECAST,
+    signal: Signal = Signal.AVERAGE,
+    accounting: Accounting = Accounting.LIFECYCLE,
+) -> IntensitySeries:
+    """Return hourly values that no quality gate has anything against."""
+    starts, end = regular(start.replace(minute=0), HOUR, hours)
+    level = {HOME: 300.0, AWAY: 40.0}[zone]
+    values = [level * (1 + one.hour * 37 % 24 / 60) + index % 7 for index, one in enumerate(starts)]
+    return IntensitySeries(
+        zone, starts, end, values, "s", kind=kind, signal=signal, accounting=accounting
+    )
+
+
+class Listening(StaticProvider):
+    """A provider that notes which windows it was asked for, and takes its time."""
+
+    windows: list[tuple[datetime, datetime]]
+    delay = 0.0
+
+    async def intensity(
+        self, zone: str, start: datetime, end: datetime
+    ) -> Sequence[IntensitySeries]:
+        """Answer after a while."""
+        self.windows = [*getattr(self, "windows", []), (start, end)]
+        await asyncio.sleep(self.delay)
+        return await super().intensity(zone, start, end)
+
+
+async def asked(
+    store: Store,
+    *providers: Provider,
+    zones: Sequence[str] = (HOME, AWAY),
+    now: datetime = NOW,
+    patience: timedelta = 5 * SECOND,
+) -> tuple[str, ...]:
+    """Refresh the store."""
+    needs = [Need(zone, tuple(provider.name for provider in providers)) for zone in zones]
+    return await refresh(store, providers, needs, now=now, until=now + DAY, patience=patience)
+
+
+@pytest.fixture
+def path(tmp_path: Path) -> Path:
+    """Return a place for the store."""
+    return tmp_path / "outlook.sqlite"
+
+
+# -- one at a time ---------------------------------------------------------------------------------
+
+
+def test_of_ten_that_want_to_ask_at_once_one_does(path: Path) -> None:
+    """Ten gates at midnight are one question for each zone, and all ten know the answers."""
+    provider = Listening([series(HOME), series(AWAY)], name="a")
+    provider.delay = 0.2
+    stores = [Store(path) for _ in range(10)]
+
+    async def all_at_once() -> list[tuple[str, ...]]:
+        return await asyncio.gather(*(asked(store, provider) for store in stores))
+
+    assert set(asyncio.run(all_at_once())) == {()}
+    assert sorted(provider.asked) == [HOME, AWAY]
+    for store in stores:
+        assert len(store.issues("a", HOME, NOW - DAY, NOW + MINUTE)) == 1
+
+
+def test_a_turn_ends_with_the_refresh(path: Path) -> None:
+    """Whatever came of it, the next one need not wait."""
+    for error in (None, AuthError("a", "no")):
+        store = Store(path)
+        asyncio.run(asked(store, StaticProvider([series(HOME)], name="a", error=error)))
+        assert store.take_turn(NOW, NOW + MINUTE)
+        store.end_turn(NOW + MINUTE)
+
+
+def test_another_ones_turn_is_not_ended(path: Path) -> None:
+    """A process that slept past its turn does not end that of the one that took over."""
+    store = Store(path)
+    assert store.take_turn(NOW, NOW + SECOND)
+    assert store.take_turn(NOW + 2 * SECOND, NOW + 9 * SECOND)
+    store.end_turn(NOW + SECOND)
+    assert not store.take_turn(NOW + 3 * SECOND, NOW + 8 * SECOND)
+
+
+def test_a_turn_of_a_wrong_clock_is_not_waited_for(path: Path) -> None:
+    """A turn until next year was never taken by anybody who asks."""
+    store = Store(path)
+    assert store.take_turn(NOW, NOW + 365 * DAY)
+    assert store.take_turn(NOW, NOW + SECOND)
+
+
+def test_who_takes_too_long_is_not_waited_for(path: Path) -> None:
+    """After half of its time a process asks beside the one that has the turn."""
+    store, provider = Store(path), StaticProvider([series(HOME), series(AWAY)], name="a")
+    assert Store(path).take_turn(NOW, NOW + MINUTE)
+    began = time.monotonic()
+    asyncio.run(asked(store, provider, patience=SECOND))
+    assert 0.4 < time.monotonic() - began < 3
+    assert sorted(provider.asked) == [HOME, AWAY]
+    assert not store.take_turn(NOW, NOW + SECOND), "the turn of the other one holds"
+
+
+def test_a_process_that_dies_while_it_asks_keeps_nobody_waiting(path: Path) -> None:
+    """Its turn ends by itself."""
+    code = (
+        "import asyncio, sys; from pathlib import Path\n"
+        "from carbon import Store; from carbon.testing import StaticProvider\n"
+        "from tests.carbon.test_asking import asked, NOW, SECOND\n"
+        "class Told(StaticProvider):\n"
+        "    async def intensity(self, *window):\n"
+        "        print('asking', flush=True)\n"
+        "        return await super().intensity(*window)\n"
+        "asyncio.run(asked(Store(Path(sys.argv[1])), Told([], name='a', hangs=True),"
+        " patience=2 * SECOND))\n"
+    )
+    command = [sys.executable, "-c", code, str(path)]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as other:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "asking\n"
+        os.kill(other.pid, signal.SIGKILL)
+    provider = StaticProvider([series(HOME), series(AWAY)], name="a")
+    asyncio.run(asked(Store(path), provider, now=NOW + 3 * SECOND))
+    assert sorted(provider.asked) == [HOME, AWAY]
+
+
+def test_where_nothing_is_due_nobody_waits(path: Path) -> None:
+    """With fresh answers a refresh reads, and takes no turn."""
+    store, provider = Store(path), StaticProvider([series(HOME), series(AWAY)], name="a")
+    asyncio.run(asked(store, provider))
+    assert Store(path).take_turn(NOW, NOW + MINUTE)
+    began = time.monotonic()
+    asyncio.run(asked(store, provider, now=NOW + MINUTE))
+    assert time.monotonic() - began < 0.3
+    assert sorted(provider.asked) == [HOME, AWAY]
+
+
+# -- numbers that can be compared ------------------------------------------------------------------
+
+
+def test_when_home_falls_back_the_others_follow(path: Path) -> None:
+    """Where home has average numbers only, the other zones are asked for average ones too."""
+    store = Store(path)
+    marginal = StaticProvider([series(AWAY, signal=MARGINAL, accounting=DIRECT)], name="m")
+    average = StaticProvider([series(HOME), series(AWAY)], name="a")
+    asyncio.run(asked(store, marginal, average))
+    assert sorted(average.asked) == [HOME, AWAY]
+    sources = [StoredSource(store, {HOME: name, AWAY: name}, NOW) for name in ("m", "a")]
+    outlook = look(sources, (HOME, AWAY), HOME, NOW, NOW + DAY, priced=())
+    assert {zone: found.family for zone, found in outlook.intensity.items()} == {
+        HOME: series(HOME).family,
+        AWAY: series(AWAY).family,
+    }
+
+
+def test_nobody_is_asked_twice_for_the_same_numbers(path: Path) -> None:
+    """While home has its first provider, the second one is not asked."""
+    first = StaticProvider([series(HOME), series(AWAY)], name="a")
+    second = StaticProvider([series(HOME), series(AWAY)], name="b")
+    asyncio.run(asked(Store(path), first, second))
+    assert second.asked == []
+
+
+# -- how far back ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("keep", "first", "later"),
+    [(None, 7 * DAY, 26 * HOUR), (3 * DAY, 23 * HOUR, 26 * HOUR)],
+)
+def test_what_was_is_asked_for_as_far_as_it_teaches(
+    path: Path, keep: timedelta | None, first: timedelta, later: timedelta
+) -> None:
+    """A week at first, then what is not known yet, and not at all where it was just learned."""
+    store = Store(path)
+    terms = Terms("x", "y", MINUTE, keep=keep)
+    actual = series(HOME, 24 * 12 + 24, start=NOW - 12 * DAY, kind=Kind.ACTUAL)
+    provider = Listening([actual, series(HOME, 24 * 4)], name="a", terms=terms)
+    for now in (NOW, NOW + 2 * MINUTE, NOW + DAY):
+        provider.series = (actual.within(actual.start, now.replace(minute=0)), provider.series[1])
+        asyncio.run(asked(store, provider, zones=[HOME], now=now))
+    back = [
+        now - start
+        for now, (start, _) in zip(
+            (NOW, NOW + 2 * MINUTE, NOW + DAY), provider.windows, strict=True
+        )
+    ]
+    assert back[:2] == [first, timedelta(0)]
+    assert later - HOUR < back[2] <= later + HOUR
+
+
+def test_terms_that_forbid_keeping_still_teach(path: Path) -> None:
+    """Asked daily for weeks, a provider whose numbers are kept for three days has a climate."""
+    store, terms = Store(path), Terms("x", "y", MINUTE, keep=3 * DAY)
+    for day in range(20):
+        now = NOW + day * DAY
+        actual = series(HOME, 24 * 3, start=now - 3 * DAY, kind=Kind.ACTUAL)
+        provider = StaticProvider([actual, series(HOME, start=now)], name="a", terms=terms)
+        asyncio.run(asked(store, provider, zones=[HOME], now=now))
+    climate = store.climate("a", HOME)
+    assert climate is not None
+    assert climate.days >= 17
+    assert store.issues(statistical("a"), HOME, now, now), "a statistical forecast was issued"
+    own = store.trust(statistical("a"), HOME)
+    assert own is not None, "and it is known what such forecasts are worth"
+    oldest = store.actual("a", HOME, NOW - 10 * DAY, now)
+    assert oldest is not None
+    assert oldest.start >= now - 3 * DAY - HOUR
+
+
+# -- how a provider is asked -----------------------------------------------------------------------
+
+
+def filled(path: Path) -> Store:
+    """Return a store that has something of everything."""
+    store = Store(path)
+    store.introduce("a", "lifecycle", "key 1", NOW - 9 * DAY)
+    store.add("a", [series(HOME, 24 * 20, start=NOW - 20 * DAY, kind=Kind.ACTUAL)], NOW)
+    store.add("a", [series(HOME)], NOW)
+    learn(store, "a", HOME, NOW)
+    store.fail("a", AWAY, "intensity", Failure("auth", "a: bad key.", NOW + HOUR))
+    return store
+
+
+def what_is_known(store: Store) -> list[bool]:
+    """Tell of which things there is something: forecast, past, climate, trust, failure."""
+    return [
+        bool(store.issues("a", HOME, NOW - DAY, NOW)),
+        store.actual("a", HOME, NOW - DAY, NOW) is not None,
+        store.climate("a", HOME) is not None,
+        store.trust(statistical("a"), HOME) is not None,
+        bool(store.issues(statistical("a"), HOME, NOW - DAY, NOW)),
+        store.failure("a", AWAY, "intensity") is not None,
+    ]
+
+
+def test_the_same_way_of_asking_changes_nothing(path: Path) -> None:
+    """Since when a provider is asked so is remembered."""
+    store = filled(path)
+    assert store.introduce("a", "lifecycle", "key 1", NOW) == NOW - 9 * DAY
+    assert all(what_is_known(store))
+
+
+def test_a_corrected_key_is_tried_at_once(path: Path) -> None:
+    """What failed with the old key says nothing of the new one; numbers stay."""
+    store = filled(path)
+    assert store.introduce("a", "lifecycle", "key 2", NOW) == NOW
+    assert what_is_known(store) == [True] * 5 + [False]
+
+
+def test_numbers_of_another_meaning_are_forgotten(path: Path) -> None:
+    """After a change from lifecycle to direct emissions old errors would correct wrongly."""
+    store = filled(path)
+    store.introduce("b", "lifecycle", "key 1", NOW)
+    store.introduce("a", "direct", "key 1", NOW)
+    assert what_is_known(store) == [False] * 6
+
+
+def test_a_changed_setting_reaches_the_store(path: Path) -> None:
+    """The accounting decides what is meant, address and key whether it is answered."""
+    keys = Keys(electricity_maps_token=SecretStr("a-token-of-a-test"))
+    plain = Feed(Signals(), keys, path)
+    name = ElectricityMaps.name
+    meaning, access = plain._marks(name)
+    direct = Signals.model_validate({name: {"accounting": "direct"}})
+    assert Feed(direct, keys, path)._marks(name) != (meaning, access)
+    assert Feed(direct, keys, path)._marks(name)[1] == access
+    mirror = Signals.model_validate({name: {"url": "http://127.0.0.1:9"}})
+    assert Feed(mirror, keys, path)._marks(name)[0] == meaning
+    assert Feed(mirror, keys, path)._marks(name)[1] != access
+    other = {
+        Feed(
+            Signals(), dataclasses.replace(keys, electricity_maps_token=SecretStr(text)), path
+        )._marks(name)[1]
+        for text in ("token-one", "token-two", "token-three", "token-four")
+    }
+    assert len({access, *other}) >= 4
+    assert not any("token" in mark for mark in other)
+
+
+def test_a_refused_key_that_worked_is_asked_too_often(path: Path) -> None:
+    """Another process finds in the store that the key has been accepted before."""
+    store = Store(path)
+    feed = Feed(Signals(), Keys(electricity_maps_token=SecretStr("a-token-of-a-test")), path)
+
+    def worked(now: datetime) -> bool:
+        found = feed._introduced(Web(), now)
+        return next(one.worked for one in found if isinstance(one, ElectricityMaps))
+
+    assert not worked(NOW)
+    store.add(ElectricityMaps.name, [series(HOME)], NOW + MINUTE)
+    assert worked(NOW + 2 * MINUTE)
+
+
+def test_what_is_kept_of_a_provider_without_its_key_goes_too(path: Path) -> None:
+    """Terms hold also when it is not asked any more."""
+    store = Store(path)
+    name, then = ElectricityMaps.name, NOW - 5 * DAY
+    store.add(
+        name, [series(HOME, start=then - DAY, kind=Kind.ACTUAL), series(HOME, start=then)], then
+    )
+    feed = Feed(
+        Signals.model_validate({"energy-charts": {"url": "http://127.0.0.1:9"}}), Keys(), path
+    )
+    asyncio.run(feed.refresh([HOME], now=NOW, until=NOW + DAY, patience=SECOND))
+    assert not store.issues(name, HOME, then - DAY, NOW)
+    assert store.actual(name, HOME, then - 2 * DAY, NOW) is None
+
+
+def test_notes_are_those_of_the_last_time(path: Path) -> None:
+    """What did not work once is not said for ever."""
+    feed = Feed(Signals.model_validate({"order": ["energy-charts"]}), Keys(), path)
+    feed._refreshed = ("the store is busy",)
+    assert feed.notes == ("the store is busy",)
+    nobody = Signals.model_validate({"order": ["entsoe"]})
+    feed.signals = nobody
+    asyncio.run(feed.refresh([HOME], now=NOW, until=NOW + DAY, patience=SECOND))
+    assert feed.notes == ()
+
+
+def test_a_transient_fault_of_home_is_not_waited_for_by_others(path: Path) -> None:
+    """While home is asked in vain, the other zones have their answers."""
+    store = Store(path)
+    broken = StaticProvider([series(AWAY)], name="a", error=Transient("a", "did not answer"))
+    sound = StaticProvider([series(AWAY)], name="b")
+    asyncio.run(asked(store, broken, sound))
+    assert store.issues("b", AWAY, NOW - DAY, NOW)
