@@ -6,12 +6,10 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import numpy as np
-import polars as pl
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from benchmarks import skill
 from carbon._errors import NoSignal
 from carbon._series import (
     MAX_PLAUSIBLE_G_PER_KWH,
@@ -26,7 +24,6 @@ from carbon._trust import HOUR, Score, Trust, hindcast, score, score_series, tru
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
 
     from numpy.typing import NDArray
 
@@ -381,35 +378,3 @@ def test_any_scores_make_a_trust(rows: list[list[float | None]], jobs: bool) -> 
     assert 0 <= found.captured <= 1
     assert not (found.earned and not found.proven)
     assert Trust.model_validate_json(found.model_dump_json()) == found
-
-
-# -- on real grids --------------------------------------------------------------------------------
-
-
-@pytest.mark.slow
-def test_day_ahead_forecasts_are_worth_what_is_said(shared: Path) -> None:
-    """With a real forecast nearly all that is possible is saved, more so after correction."""
-    traces = shared / "traces/intensity_direct_2021H2_with_day_ahead_forecast.parquet"
-    found = skill.with_forecast(pl.read_parquet(traces))
-    captured = {zone: one.captured(one.chosen) for zone, one in found.items()}
-    least = {"DE": 92.5, "US-CAL-CISO": 98.5, "US-MIDA-PJM": 90.5}
-    assert {zone for zone in least if captured[zone] < least[zone]} == set(), captured
-    for one in found.values():
-        assert one.captured(one.chosen) > one.captured(one.ungated) - 0.5
-        assert one.days > 150
-        assert 80 <= 100 * one.inside / one.days <= 97
-
-
-@pytest.mark.slow
-def test_no_zone_loses_without_a_forecast(shared: Path) -> None:
-    """With nothing but its history no zone ends below run-now; regular days keep most."""
-    found = skill.without_forecast(
-        pl.read_parquet(shared / "traces/intensity_lifecycle_2022_hourly.parquet")
-    )
-    assert len(found) == 12
-    captured = {zone: one.captured(one.chosen) for zone, one in found.items()}
-    assert min(captured.values()) >= 0, captured
-    regular_days = ("DE", "ES", "NL", "PL", "US-CAL-CISO", "US-MIDA-PJM")
-    assert min(captured[zone] for zone in regular_days) >= 75, captured
-    inside = {zone: 100 * one.inside / one.days for zone, one in found.items()}
-    assert all(80 <= part <= 97 for part in inside.values()), inside
