@@ -27,10 +27,10 @@ from carbon import (
     Transient,
     look,
 )
-from carbon._learn import statistical
 from carbon._refresh import Need, refresh
 from carbon._rows import NOT_BELIEVED, Failure
 from carbon._series import regular
+from carbon._statistical import statistical
 from carbon._trust import Trust
 from carbon.providers import Feed, Keys, Web
 from carbon.testing import StaticProvider
