@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pytest
 from pydantic import SecretStr
 
-from carbon import Accounting, BadInput, Signal
+from carbon import Accounting, BadInput, IntensitySeries, Signal
 from carbon._errors import BadResponse, NoData, ProviderError, RateLimited, Transient
 from carbon.providers import (
     CarbonAwareSdk,
@@ -32,7 +32,7 @@ from tests.carbon.providers.wire import Answer, Wire
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from carbon import IntensitySeries, PriceSeries
+    from carbon import PriceSeries
     from tests.carbon.providers.wire import Ask, Body
 
     Found = Sequence[IntensitySeries | PriceSeries]
@@ -256,6 +256,8 @@ def test_a_good_answer_has_the_right_values_and_intervals(case: Case, wire: Wire
         assert series.source
         assert series.unit in {"gCO2e/kWh", "EUR/MWh"}
         assert series.mean(series.start, series.end) == pytest.approx(LEVEL)
+        if isinstance(series, IntensitySeries):
+            assert series.family[:2] == case.make(Web(), "http://127.0.0.1:1").family
 
 
 def test_what_lies_outside_the_window_is_left_out(case: Case, wire: Wire, ask: Ask) -> None:
