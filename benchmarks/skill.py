@@ -354,8 +354,8 @@ class _Lessons:
         own = self.trusts.get((method, learned if learned <= issued_at else learned - DAY))
         if own is None or not own.proven:
             return np.zeros(LEADS[-1])
-        bias = np.array(own.bias)
-        return bias[(issued_at.hour + np.arange(LEADS[-1])) % len(bias)]
+        ahead = (issued_at + HOUR * lead for lead in range(LEADS[-1]))
+        return np.array([own.usual_error(moment, issued_at) for moment in ahead])
 
 
 def references(actual: Floats, hours: NDArray[np.int64]) -> dict[str, Floats]:

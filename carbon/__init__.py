@@ -9,7 +9,7 @@
 
 from __future__ import annotations
 
-from carbon._believed import Belief, StoredSource
+from carbon._belief import Belief
 from carbon._clock import Clock, ReplayClock, SystemClock
 from carbon._decision import Decision, Option, Placement, Refusal, Reservation, Rule
 from carbon._errors import (
@@ -43,6 +43,7 @@ from carbon._request import Request
 from carbon._series import Accounting, IntensitySeries, Kind, PriceSeries, Signal
 from carbon._signals import Signals
 from carbon._store import Store
+from carbon._stored_source import StoredSource
 from carbon._trust import Trust
 from carbon._typical import TypicalDay
 from carbon._workload import Hardware, Need, Stage, Urgency, Workload

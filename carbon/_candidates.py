@@ -71,13 +71,26 @@ class Candidates:
         return self.usd if by_cost else self.grams
 
     def least(self, mask: NDArray[np.bool_], *, by_cost: bool) -> tuple[float, float] | None:
-        """Return the value and the start of the earliest candidate that is as good as the best."""
+        """Return value and start of the best candidate, the earliest of equals."""
         if not mask.any():
             return None
         values = np.where(mask, self.values(by_cost=by_cost), np.inf)
         best = float(values.min())
-        first = int(np.flatnonzero(values <= best + abs(best) * _NOT_WORTH_WAITING)[0])
+        first = int(np.argmax(values <= best + abs(best) * SAME))
         return float(values[first]), float(self.starts[first])
+
+    def soonest(
+        self, mask: NDArray[np.bool_], best: float, *, by_cost: bool
+    ) -> tuple[float, float] | None:
+        """Return value and start of the first candidate, if it is nearly as good as the best.
+
+        For a saving below what the numbers are later revised by nothing is waited for; whoever
+        waits anyway waits for the best.
+        """
+        first = int(np.argmax(mask))
+        value = float(self.values(by_cost=by_cost)[first])
+        near = mask.any() and value <= best + abs(best) * _NOT_WORTH_WAITING
+        return (value, float(self.starts[first])) if near else None
 
     def binding(self, least: float, *, by_cost: bool) -> Rule | None:
         """Return the limit that stands before this set's clearly better starts, if it has any."""

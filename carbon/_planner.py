@@ -144,14 +144,22 @@ class _Planning:
         """Return set, start and value of the best candidate, and whether cost was compared."""
         cheapest = self.request.policy.strategy is Strategy.CHEAPEST
         by_cost = (cheapest and step.clean) or not step.cheap
-        found = []
-        for index, one in enumerate(sets):
-            mask = step.mask(one) & one.worth if worth else step.mask(one)
-            if best := one.least(mask, by_cost=by_cost):
-                found.append((*best, index))
+        masks = [step.mask(one) & one.worth if worth else step.mask(one) for one in sets]
+        found = [
+            (*best, index)
+            for index, (one, mask) in enumerate(zip(sets, masks, strict=True))
+            if (best := one.least(mask, by_cost=by_cost))
+        ]
         if not found:
             return None
         least, start, index = min(found)
+        soon = [
+            (now[1], now[0], index)
+            for index, (one, mask) in enumerate(zip(sets, masks, strict=True))
+            if (now := one.soonest(mask, least, by_cost=by_cost)) and now[1] < start
+        ]
+        if soon:
+            start, least, index = min(soon)
         return index, start, least, by_cost
 
     def _home_will_do(self, sets: list[Candidates]) -> bool:

@@ -21,6 +21,7 @@ from carbon._errors import (
     Unavailable,
 )
 from carbon._learn import EVERY
+from carbon._price_quality import inspect_price
 from carbon._quality import inspect
 from carbon._rows import NOT_BELIEVED, Failure
 from carbon._series import IntensitySeries, Kind, PriceSeries, joined
@@ -266,13 +267,14 @@ class Question:
             return f"{name}: has no forecast for {self.zone}."
         whole = joined(ahead)
         if isinstance(whole, PriceSeries):
-            return "" if whole.end > self.now else f"{name}: has no price of {self.zone} ahead."
+            sold = inspect_price(whole, now=self.now, asked=self.asking.end)
+            told = f"{name}: is not believed on the price of {self.zone}: {sold.refusal}."
+            return told if sold.series is None else ""
         looked = inspect(
             whole, now=self.now, asked=self.asking.end, norm=self.store.norm(name, self.zone)
         )
         if looked.series is None:
-            told = "; ".join(one.text for one in looked.findings if one.rejects)
-            return f"{name}: is not believed for {self.zone}: {told}."
+            return f"{name}: is not believed for {self.zone}: {looked.refusal}."
         return ""
 
     async def _from(self, provider: Provider) -> Sequence[IntensitySeries] | Sequence[PriceSeries]:

@@ -91,6 +91,8 @@ class Trust(_Frozen):
         correlation: Of the errors of neighbouring hours.
         spread: Quantiles (5, 25, 50, 75, 95 %) of the error of the mean over the reference job, in
             units of what deviation and correlation say.
+        share: How much of the usual error there is in a forecast, by bucket of hours ahead, 0 to 1:
+            what is said of the next hour often knows better than to err as usual.
     """
 
     days: int
@@ -101,6 +103,7 @@ class Trust(_Frozen):
     deviation: tuple[float, ...]
     correlation: float
     spread: tuple[float, ...]
+    share: tuple[float, ...] = (1.0,) * len(_LEADS)
 
     @property
     def proven(self) -> bool:
@@ -126,13 +129,19 @@ class Trust(_Frozen):
 
     def corrected(self, series: IntensitySeries) -> IntensitySeries:
         """Return a forecast less its usual error at each hour of the day."""
+        issued_at = series.issued_at or series.fetched_at or series.start
         values = [
             None
             if value is None
-            else min(max(0.0, value + self.bias[start.hour]), MAX_PLAUSIBLE_G_PER_KWH)
+            else min(max(0.0, value + self.usual_error(start, issued_at)), MAX_PLAUSIBLE_G_PER_KWH)
             for start, value in zip(series.starts, series.values, strict=True)
         ]
         return replace(series, values=values)
+
+    def usual_error(self, moment: datetime, issued_at: datetime) -> float:
+        """Return what is usually missing in a forecast of a moment, in g/kWh."""
+        ahead = max(0, (moment - issued_at) // HOUR)
+        return self.bias[moment.hour] * self.share[_bucket(ahead + 1)]
 
     def interval(
         self, series: IntensitySeries, now: datetime, start: datetime, end: datetime
@@ -255,7 +264,9 @@ def trust(scores: Sequence[Score], now: datetime) -> Trust | None:
     hour_of_day = (hours[:, None] + np.arange(errors.shape[1])) % _DAY_HOURS
     days = len({one.issued_at.date() for one in recent})
     bias = _bias(errors, hour_of_day, days)
-    left = errors - bias[hour_of_day]
+    usual = bias[hour_of_day]
+    share = _share(errors, usual)
+    left = errors - usual * np.repeat(share, np.diff((0, *_LEADS)))
     deviation, correlation = _deviation(left), _correlation(left)
     saved, possible, surplus = _saving(recent)
     draft = Trust(
@@ -264,6 +275,7 @@ def trust(scores: Sequence[Score], now: datetime) -> Trust | None:
         possible_percent=possible,
         surplus_percent=surplus,
         bias=tuple(bias.tolist()),
+        share=share,
         deviation=deviation,
         correlation=correlation,
         spread=_NORMAL,
@@ -280,6 +292,19 @@ def _bias(errors: Floats, hour_of_day: NDArray[np.int64], days: int) -> Floats:
         if len(found):
             bias[hour] = found.mean() * days / (days + _SHRINK)
     return bias
+
+
+def _share(errors: Floats, usual: Floats) -> tuple[float, ...]:
+    """Return how much of the usual error there is in the errors of each bucket of leads."""
+    found = []
+    for part, bias in zip(
+        *(np.split(all_, _LEADS[:-1], axis=1) for all_ in (errors, usual)), strict=True
+    ):
+        known = np.isfinite(part)
+        energy = float((bias[known] ** 2).sum())
+        slope = float((part[known] * bias[known]).sum()) / energy if energy else 1.0
+        found.append(min(max(slope, 0.0), 1.0))
+    return tuple(found)
 
 
 def _deviation(left: Floats) -> tuple[float, ...]:

@@ -18,12 +18,12 @@ from typing import TYPE_CHECKING, Final, TypedDict
 
 from pydantic import SecretStr
 
-from carbon._believed import StoredSource
 from carbon._errors import BadInput, Unavailable
 from carbon._provider import Terms
 from carbon._refresh import Need, refresh
 from carbon._signals import Signals
 from carbon._store import Store
+from carbon._stored_source import StoredSource
 from carbon.providers._carbon_aware_sdk import CarbonAwareSdk
 from carbon.providers._electricity_maps import ElectricityMaps
 from carbon.providers._energy_charts import EnergyCharts
@@ -204,6 +204,7 @@ class Feed:
                 name=" or ".join(dict.fromkeys(names.values())),
                 before=found[-1] if found else None,
                 notes=notes,
+                unshown={name for name in able if not able[name].terms.prices_shown},
             )
             found.append(source)
         return tuple(found)

@@ -507,6 +507,20 @@ def test_nothing_is_waited_for_that_saves_less_than_one_per_cent() -> None:
     assert decision.chosen.start == NOW
 
 
+def test_who_waits_anyway_waits_for_the_best() -> None:
+    """Half a per cent is not worth waiting for, and worth an hour more to a run that waits."""
+    slope = [300.0] * 12 + [100.5] * 4 + [100.0] * 8
+    decision = plan(request(outlook(DE=slope), CarbonPolicy(only_regions=("aws:eu-central-1",))))
+    assert decision.chosen.main.g_per_kwh == 100
+
+
+def test_no_other_place_is_waited_for_in_vain() -> None:
+    """A slightly cleaner hour elsewhere does not keep a run from a place that is clean now."""
+    view = outlook(DE=[400.0], SE_SE3=[20.0] * 24, US_NW_PACW=[300.0] * 20 + [19.95] * 4)
+    chosen = plan(request(view)).chosen
+    assert (chosen.start, chosen.main.zone) == (NOW, "SE-SE3")
+
+
 def test_a_cost_cap_that_gives_way_is_broken_as_little_as_can_be() -> None:
     """When no placement is below the cap, the cheapest one is taken, not the cleanest."""
     fleet = make_fleet(**{"SE-SE3": 500.0})

@@ -18,10 +18,6 @@ if TYPE_CHECKING:
 START = datetime(2026, 3, 1, tzinfo=UTC)
 REGULAR = ("DE", "ES", "NL", "PL", "US-CAL-CISO", "US-MIDA-PJM")
 
-too_patient = pytest.mark.xfail(
-    reason="carbon/_candidates.py starts up to 1 % from the best: 7 of PJM's 92 % are lost by it",
-)
-
 
 def clean_noon(days: int) -> skill.Floats:
     """Return a grid whose noon is clean, and that is never twice the same."""
@@ -94,7 +90,6 @@ def believed(shared: Path) -> dict[str, Result]:
 
 
 @pytest.mark.slow
-@too_patient
 def test_day_ahead_forecasts_capture_what_is_asked_for(believed: dict[str, Result]) -> None:
     """With a real forecast nearly all that is possible is saved."""
     captured = {zone: round(one.captured_percent) for zone, one in believed.items()}
@@ -116,7 +111,6 @@ def test_no_zone_loses_without_a_forecast(plain: dict[str, Result]) -> None:
 
 
 @pytest.mark.slow
-@too_patient
 def test_regular_days_keep_most_without_a_forecast(plain: dict[str, Result]) -> None:
     """Where one day is like the other three quarters of the possible saving are kept."""
     captured = {zone: plain[zone].captured_percent for zone in REGULAR}

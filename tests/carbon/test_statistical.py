@@ -227,7 +227,7 @@ def test_too_little_history_gives_none() -> None:
     )
 )
 def test_a_climate_comes_back_from_text_as_it_was(days: Floats) -> None:
-    """What is kept is what was folded; its range is one that was seen, and no more days than are kept."""
+    """What is kept is what was folded; its range is one that was seen, of no more days."""
     made = climate(days.ravel())
     assert Climate.model_validate_json(made.model_dump_json()) == made
     assert made.days == len(days)

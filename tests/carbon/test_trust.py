@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -378,3 +379,27 @@ def test_any_scores_make_a_trust(rows: list[list[float | None]], jobs: bool) -> 
     assert 0 <= found.captured <= 1
     assert not (found.earned and not found.proven)
     assert Trust.model_validate_json(found.model_dump_json()) == found
+
+
+def test_a_near_hour_that_is_known_better_is_not_corrected() -> None:
+    """A forecast that is right about the next hours and off by 30 g later is corrected later."""
+    actual = weather()
+    off = np.where(np.arange(AHEAD) < 6, 0.0, 30.0)
+    made = []
+    for day in range(DAYS):
+        for hour in range(24):
+            at = day * 24 + hour
+            found = score(actual[at : at + AHEAD] - off, actual[at : at + AHEAD], START + HOUR * at)
+            made += [found] if found else []
+    own = trust(made, START + timedelta(days=DAYS))
+    assert own is not None
+    assert own.share[0] == own.share[2] == 0
+    assert own.share[4] == own.share[5] == 1
+    now = START + timedelta(days=DAYS)
+    plain = series([100.0] * AHEAD)
+    plain = dataclasses.replace(
+        plain, starts=[now + HOUR * h for h in range(AHEAD)], end=now + HOUR * AHEAD, issued_at=now
+    )
+    values = own.corrected(plain).known
+    assert values[:6] == (100.0,) * 6
+    assert all(value > 115 for value in values[12:])

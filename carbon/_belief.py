@@ -22,19 +22,17 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from carbon._errors import NoSignal
 from carbon._findings import Finding, spoken
-from carbon._price_belief import PriceBelief, believe_price
 from carbon._quality import inspect
 from carbon._series import joined
 from carbon._statistical import statistical
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Sequence
 
     from carbon._findings import Inspected
     from carbon._rows import Issue
-    from carbon._series import IntensitySeries, PriceSeries
+    from carbon._series import IntensitySeries
     from carbon._store import Store
     from carbon._trust import Trust
 
@@ -60,6 +58,7 @@ class Belief:
         findings: What the quality gate found in forecasts that were looked at.
         reasons: Why there is nothing, or why a better source was passed over.
         issued_at: When the numbers were issued, or else fetched.
+        further: What the forecasts that carry it on have been worth, and from when on they do.
     """
 
     series: IntensitySeries | None
@@ -67,6 +66,7 @@ class Belief:
     findings: tuple[Finding, ...] = ()
     reasons: tuple[str, ...] = ()
     issued_at: datetime | None = None
+    further: tuple[datetime, Trust] | None = None
 
     def interval(self, start: datetime, end: datetime) -> tuple[float, float, float] | None:
         """Return the 5 %, 50 % and 95 % quantile of the mean over a window.
@@ -74,126 +74,16 @@ class Belief:
         Returns:
             ``None`` where too little is known to say.
         """
-        if self.series is None or self.trust is None or not self.trust.proven:
+        own = self.further[1] if self.further and end > self.further[0] else self.trust
+        if self.series is None or own is None or not own.proven:
             return None
         if not self.series.covers(start, end) or self.issued_at is None:
             return None
-        return self.trust.interval(self.series, self.issued_at, start, end)
-
-
-class StoredSource:
-    """A signal source that believes what the providers sent, as far as they have earned it.
-
-    It reads the store and asks nobody; :func:`carbon.refresh` fills the store.
-
-    Args:
-        store: The outlook store.
-        providers: Zone to the name of its provider.
-        now: The present moment; nothing that was fetched later is looked at.
-        name: Name for people.
-        before: The source that comes before this one; what it lacked is said with the numbers.
-        notes: Zone to what must be said with its numbers.
-        unshown: Names of providers whose prices are used and not displayed, as their terms want.
-    """
-
-    def __init__(
-        self,
-        store: Store,
-        providers: Mapping[str, str],
-        now: datetime,
-        *,
-        name: str = "signal providers",
-        before: StoredSource | None = None,
-        notes: Mapping[str, str] | None = None,
-        unshown: Collection[str] = (),
-    ) -> None:
-        self._before, self._notes, self._unshown = before, notes or {}, frozenset(unshown)
-        self._store, self._providers, self._now, self._name = store, providers, now, name
-        self._known: dict[tuple[str, datetime, datetime], Belief] = {}
-        self._prices: dict[tuple[str, datetime, datetime], PriceBelief] = {}
-        self._heard: dict[str, list[Issue]] = {}
-
-    @property
-    def name(self) -> str:
-        """Name for people."""
-        return self._name
-
-    def intensity(self, zone: str, start: datetime, end: datetime) -> IntensitySeries:
-        """Return what is believed of a zone from the start of a window on.
-
-        Raises:
-            NoSignal: Nothing is believed; the reasons are in the message.
-            Unavailable: The store cannot be used.
-        """
-        belief = self.belief(zone, start, end)
-        if belief.series is None:
-            raise NoSignal(f"{'; '.join(belief.reasons)}.")
-        return belief.series
-
-    def price(self, zone: str, start: datetime, end: datetime) -> PriceSeries:
-        """Return the price that is believed of a zone, for as long as it reaches.
-
-        Raises:
-            NoSignal: None is believed at the start of the window; the reasons are in the message.
-            Unavailable: The store cannot be used.
-        """
-        belief = self.price_belief(zone, start, end)
-        if belief.series is None:
-            raise NoSignal(f"{'; '.join(belief.reasons)}.")
-        return belief.series
-
-    def price_belief(self, zone: str, start: datetime, end: datetime) -> PriceBelief:
-        """Return what is believed of a zone's price and why, as :meth:`belief` does."""
-        key = (zone, start, end)
-        if key not in self._prices:
-            self._prices[key] = self._believe_price(zone, start, end)
-        return self._prices[key]
-
-    def belief(self, zone: str, start: datetime, end: datetime) -> Belief:
-        """Return what is believed of a zone and why.
-
-        Raises:
-            Unavailable: The store cannot be used.
-        """
-        key = (zone, start, end)
-        if key not in self._known:
-            self._known[key] = self._believe(zone, start, end)
-        return self._known[key]
-
-    def _believe(self, zone: str, start: datetime, end: datetime) -> Belief:
-        provider = self._providers.get(zone)
-        if provider is None:
-            return Belief(None, reasons=(f"{self.name} has no provider for zone {zone}",))
-        others = tuple(other for other, name in self._providers.items() if name == provider)
-        made = _Making(self._store, provider, others, self._heard, zone, self._now, start, end)
-        belief = made.belief()
-        findings, reasons = tuple(made.findings), tuple(made.reasons)
-        if belief.series is not None and zone in self._notes:
-            series = belief.series.told(notes=(*belief.series.notes, self._notes[zone]))
-            belief = replace(belief, series=series)
-        if self._before is not None:
-            passed = self._before.belief(zone, start, end)
-            findings = passed.findings + findings
-            if passed.reasons and belief.series is not None and passed.series is None:
-                note = f"{'; '.join(passed.reasons)}; using {provider} for {zone}"
-                series = belief.series.told(notes=(*belief.series.notes, note))
-                belief = replace(belief, series=series)
-        return replace(belief, findings=findings, reasons=reasons)
-
-    def _believe_price(self, zone: str, start: datetime, end: datetime) -> PriceBelief:
-        provider = self._providers.get(zone)
-        if provider is None:
-            return PriceBelief(None, reasons=(f"{self.name} has no price of zone {zone}",))
-        belief = believe_price(self._store, provider, zone, self._now, (start, end))
-        if belief.series is not None and provider in self._unshown:
-            belief = replace(belief, series=replace(belief.series, shown=False))
-        if self._before is None:
-            return belief
-        return belief.after(self._before.price_belief(zone, start, end), provider)
+        return own.interval(self.series, self.issued_at, start, end)
 
 
 @dataclass
-class _Making:
+class Believing:
     """The belief of one zone in the making."""
 
     store: Store
@@ -360,7 +250,9 @@ class _Making:
         note = f"{self.zone}: from {belief.series.end:%a %d %b %H:%M} UTC on a statistical forecast"
         rest = further.series.within(belief.series.end, further.series.end)
         whole = joined([belief.series, rest])
-        return replace(belief, series=whole.told(notes=(*belief.series.notes, note)))
+        whole = whole.told(notes=(*belief.series.notes, note))
+        assert further.trust is not None
+        return replace(belief, series=whole, further=(belief.series.end, further.trust))
 
 
 def _first_step(series: IntensitySeries) -> timedelta:

@@ -179,6 +179,20 @@ def test_beyond_the_horizon_a_statistical_forecast_carries_on() -> None:
     assert "from Tue 02 Jun 02:00 UTC on a statistical forecast" in notes
 
 
+def test_beyond_the_horizon_it_is_as_sure_as_what_carries_on() -> None:
+    """A window that reaches there has the errors of the statistical forecast, not the provider's."""
+    store = sent((NOW, ahead(wave(14))))
+    store.add(statistical("a"), [ahead(wave(72, 300))], NOW)
+    store.set_trust("a", "DE", EARNED, NOW)
+    rough = judged(saved=5, surplus=3).model_copy(update={"deviation": (40.0,) * 6})
+    store.set_trust(statistical("a"), "DE", rough, NOW)
+    belief = source(store).belief("DE", NOW, END)
+    near, across = (belief.interval(NOW + h * HOUR, NOW + (h + 4) * HOUR) for h in (2, 11))
+    assert near is not None
+    assert across is not None
+    assert across[2] - across[0] == pytest.approx(4 * (near[2] - near[0]))
+
+
 def test_a_statistical_forecast_stands_in_for_a_dead_provider() -> None:
     """Step 3: and the notes say why the provider is not heard."""
     store = Store(None)
