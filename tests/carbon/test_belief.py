@@ -180,7 +180,7 @@ def test_beyond_the_horizon_a_statistical_forecast_carries_on() -> None:
 
 
 def test_beyond_the_horizon_it_is_as_sure_as_what_carries_on() -> None:
-    """A window that reaches there has the errors of the statistical forecast, not the provider's."""
+    """A window that reaches there has the errors of the statistical forecast."""
     store = sent((NOW, ahead(wave(14))))
     store.add(statistical("a"), [ahead(wave(72, 300))], NOW)
     store.set_trust("a", "DE", EARNED, NOW)
