@@ -116,7 +116,7 @@ class Candidates:
             return Rule.COST, f"costs {usd:.2f} USD, the limit is {limits.usd:.2f} USD"
         left = self.free & self.cheap
         if not (left & self.clean).any():
-            at_best = float(np.min(self.grams[left])) / self.chain.kwh()
+            at_best = float(np.min(self.grams[left])) / self.chain.kwh
             return Rule.INTENSITY, (
                 f"at best {at_best:.0f} gCO2e/kWh, the maximum is {limits.g_per_kwh:g}"
             )
@@ -149,7 +149,7 @@ def evaluate(
         known=known,
         free=chain.free(starts, request.busy) & known,
         cheap=(usd <= limits.usd + abs(limits.usd) * SAME) & known,
-        clean=(grams / chain.kwh() <= limits.g_per_kwh * slack) & known,
+        clean=(grams / chain.kwh <= limits.g_per_kwh * slack) & known,
         worth=(grams <= limits.g * slack) & known,
     )
 

@@ -9,22 +9,28 @@ the choice is the best of these starts that keeps it.
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from carbon._decision import Option, Placement, Reservation
+from carbon._series import Windows
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from numpy.typing import NDArray
 
     from carbon._fleet import Fleet, Pool
     from carbon._outlook import Outlook
+    from carbon._series import IntensitySeries, PriceSeries
     from carbon._workload import Stage
+
+    _Term = tuple[IntensitySeries | PriceSeries | None, Windows]
 
 _KWH_PER_GB = 0.001
 """Network energy: cloud-carbon-footprint, NETWORKING_COEFFICIENT, kWh per GB (Apache-2.0)."""
@@ -36,25 +42,63 @@ _ROUNDING = 1e-5
 
 @dataclass(frozen=True)
 class _Window:
-    """A stage in its pool, as seconds from the chain's start."""
+    """A stage in its pool; times are seconds from the chain's start.
+
+    Attributes:
+        stage: The stage.
+        pool: Its pool.
+        due: When it takes its slot, if those before it take their median time.
+        due_p95: The same by their 95th percentile.
+        begin: When its code begins, after the pool's start-up.
+        seconds: Median run time.
+        needed: Start-up and run time by the 95th percentile.
+        kwh: Energy of one run, PUE included.
+        network_kwh: Energy of carrying its data from home and back.
+        flat_usd: Cost that does not hang on the time: compute and transfer.
+    """
 
     stage: Stage
     pool: Pool
     due: float
     due_p95: float
-    startup: float
+    begin: float
+    seconds: float
+    needed: float
+    kwh: float
+    network_kwh: float
+    flat_usd: float
 
-    @property
-    def begin(self) -> float:
-        return self.due + self.startup
-
-    @property
-    def seconds(self) -> float:
-        return self.stage.needs[self.pool.hardware].p50.total_seconds()
-
-    @property
-    def seconds_p95(self) -> float:
-        return self.stage.needs[self.pool.hardware].p95.total_seconds()
+    @classmethod
+    def after(
+        cls, before: _Window | None, fleet: Fleet, stage: Stage, pool: Pool, lead: float
+    ) -> _Window:
+        """Lay out a stage after another one, or after the start-up of the entry run."""
+        need = stage.needs[pool.hardware]
+        startup = pool.startup.total_seconds() if stage.heavy else 0.0
+        due = before.end if before else lead
+        seconds = need.p50.total_seconds()
+        at_server = need.kwh or pool.watts / 1000.0 * seconds / _HOUR
+        home, there = fleet.home_cpu.place, pool.place
+        away = pool.region != fleet.home
+        carried = stage.data_in_gb + stage.data_out_gb if away else 0.0
+        transfer = (
+            stage.data_in_gb * home.transfer_price(there)
+            + stage.data_out_gb * there.transfer_price(home)
+            if carried
+            else 0.0
+        )
+        return cls(
+            stage=stage,
+            pool=pool,
+            due=due,
+            due_p95=before.end_p95 if before else lead,
+            begin=due + startup,
+            seconds=seconds,
+            needed=startup + need.p95.total_seconds(),
+            kwh=at_server * there.pue.value,
+            network_kwh=carried * _KWH_PER_GB,
+            flat_usd=pool.usd_per_hour * seconds / _HOUR + transfer,
+        )
 
     @property
     def end(self) -> float:
@@ -62,14 +106,16 @@ class _Window:
 
     @property
     def end_p95(self) -> float:
-        return self.due_p95 + self.startup + self.seconds_p95
+        return self.due_p95 + self.needed
 
-    @property
-    def kwh(self) -> float:
-        """Energy of one run, PUE included."""
-        need = self.stage.needs[self.pool.hardware]
-        at_server = need.kwh or self.pool.watts / 1000.0 * self.seconds / _HOUR
-        return at_server * self.pool.place.pue.value
+    def weights(self, home_zone: str) -> Iterator[tuple[str, float]]:
+        """Yield by which zone's mean intensity which energy is weighed.
+
+        The way is shared: half of the network's energy is drawn at each end.
+        """
+        yield self.pool.place.zone, self.kwh + self.network_kwh / 2
+        if self.network_kwh:
+            yield home_zone, self.network_kwh / 2
 
 
 @dataclass(frozen=True)
@@ -123,13 +169,10 @@ class Chain:
             pools: One for each stage.
             lead: Start-up of the entry run; light stages run inside it and have none of their own.
         """
-        clock = clock_p95 = lead.total_seconds()
-        windows = []
+        windows: list[_Window] = []
         for stage, pool in zip(stages, pools, strict=True):
-            startup = pool.startup.total_seconds() if stage.heavy else 0.0
-            window = _Window(stage, pool, clock, clock_p95, startup)
-            windows.append(window)
-            clock, clock_p95 = window.end, window.end_p95
+            before = windows[-1] if windows else None
+            windows.append(_Window.after(before, fleet, stage, pool, lead.total_seconds()))
         return cls(fleet, outlook, tuple(windows))
 
     @property
@@ -145,7 +188,7 @@ class Chain:
     @property
     def needed(self) -> timedelta:
         """Time that the deadline must leave: p95 run times, start-ups and one retry."""
-        retry = max(window.startup + window.seconds_p95 for window in self.windows)
+        retry = max(window.needed for window in self.windows)
         return timedelta(seconds=self.windows[-1].end_p95 + retry)
 
     def starts(
@@ -154,42 +197,59 @@ class Chain:
         """Return the starts worth looking at, POSIX seconds, ascending, shape ``(n,)``."""
         low, high = first.timestamp(), last.timestamp()
         found = [np.array([low, high])]
-        for window in self.windows:
-            for zone in {window.pool.place.zone, self._home_zone}:
-                series = self.outlook.intensity.get(zone)
-                if series is not None:
-                    found += [series.edges - window.begin, series.edges - window.end]
-            price = self.outlook.price.get(window.pool.place.zone)
-            if window.pool.billed_energy and price is not None:
-                found += [price.edges - window.begin, price.edges - window.end]
+        for series, windows in (*self._intensities, *self._prices):
+            if series is not None:
+                found.append((series.edges - windows.offsets[:, None]).ravel())
         for slot in busy:
-            for own in self._slots():
+            for own in self._slots:
                 if own.pool.name == slot.pool:
                     after, before = slot.end.timestamp(), slot.start.timestamp()
                     found.append(np.array([after - own.begin, before - own.end]))
-        every = np.unique(np.concatenate(found))
-        return every[(every >= low) & (every <= high)]
+        every = np.concatenate(found)
+        return np.unique(every[(every >= low) & (every <= high)])
 
     def grams(self, starts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the emissions for each start in gCO2e; ``nan`` where the outlook has none."""
-        return sum(
-            (self._stage_grams(window, starts) for window in self.windows), np.zeros(starts.shape)
-        )
+        return _sum(self._intensities, starts)
 
     def cost(self, starts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the cost for each start in USD; ``nan`` where a price is needed and missing."""
-        return sum(
-            (self._stage_usd(window, starts) for window in self.windows), np.zeros(starts.shape)
+        flat = sum(window.flat_usd for window in self.windows)
+        return flat + _sum(self._prices, starts)
+
+    @cached_property
+    def _intensities(self) -> tuple[_Term, ...]:
+        """What the emissions are made of, by zone."""
+        found: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)
+        for window in self.windows:
+            for zone, kwh in window.weights(self._home_zone):
+                found[zone].append((window.begin, window.seconds, kwh))
+        return tuple(
+            (self.outlook.intensity.get(zone), Windows.of(*rows)) for zone, rows in found.items()
         )
 
+    @cached_property
+    def _prices(self) -> tuple[_Term, ...]:
+        """What the cost is made of beside what does not hang on the time."""
+        return tuple(self._price(window) for window in self.windows if window.pool.billed_energy)
+
+    def _price(self, window: _Window) -> _Term:
+        price = self.outlook.price.get(window.pool.place.zone)
+        rate = 1.0
+        if price is not None and price.currency != "USD":
+            known = self.fleet.usd_per.get(price.currency)
+            price, rate = (price, known) if known is not None else (None, 1.0)
+        return price, Windows.of((window.begin, window.seconds, window.kwh * rate / 1000.0))
+
+    @cached_property
     def kwh(self) -> float:
-        """Return the energy of one run, PUE and network included."""
-        return sum(window.kwh + self._network_kwh(window) for window in self.windows)
+        """The energy of one run, PUE and network included."""
+        return sum(window.kwh + window.network_kwh for window in self.windows)
 
     def free(self, starts: NDArray[np.float64], busy: Sequence[Reservation]) -> NDArray[np.bool_]:
         """Tell for each start whether every pool has a free slot all along."""
         result = np.ones(starts.shape, dtype=np.bool_)
-        for own in self._slots():
+        for own in self._slots:
             for full_from, full_to in _full(own.pool, busy):
                 # Starts were rounded to a microsecond somewhere: one that just fits is free.
                 before = starts + own.end <= full_from + _ROUNDING
@@ -199,95 +259,78 @@ class Chain:
     def option(self, start: datetime, deadline: datetime) -> Option:
         """Return the chain as an option that starts at this moment."""
         placements = tuple(self._placement(window, start) for window in self.windows)
-        seconds = np.array([start.timestamp()])
-        grams = _number(self.grams(seconds)[0])
-        kwh = self.kwh()
+        grams = _total(placement.g for placement in placements)
         return Option(
             placements=placements,
             start=start,
             end=placements[-1].end,
             latest_safe_start=deadline - self.needed,
-            kwh=kwh,
-            usd=_number(self.cost(seconds)[0]),
+            kwh=self.kwh,
+            usd=_total(placement.usd for placement in placements),
             g=grams,
-            g_per_kwh=None if grams is None else grams / kwh,
-            slots=tuple(slot.reserved(start) for slot in self._slots()),
+            g_per_kwh=None if grams is None else grams / self.kwh,
+            slots=tuple(slot.reserved(start) for slot in self._slots),
         )
 
     @property
     def _home_zone(self) -> str:
         return self.fleet.home_cpu.place.zone
 
-    def _slots(self) -> list[_Slot]:
+    @cached_property
+    def _slots(self) -> tuple[_Slot, ...]:
         slots = [
             _Slot(w.pool, w.due, w.end_p95, w.stage.name) for w in self.windows if w.stage.heavy
         ]
         # The entry run waits for its heavy stages, so it holds its own slot all along.
-        return [*slots, _Slot(self.fleet.home_cpu, 0.0, self.windows[-1].end_p95, "")]
-
-    def _zone_means(
-        self, zone: str, window: _Window, starts: NDArray[np.float64]
-    ) -> NDArray[np.float64]:
-        series = self.outlook.intensity.get(zone)
-        if series is None:
-            return np.full(starts.shape, np.nan)
-        return series.means(starts + window.begin, window.seconds)
-
-    def _stage_grams(self, window: _Window, starts: NDArray[np.float64]) -> NDArray[np.float64]:
-        there = self._zone_means(window.pool.place.zone, window, starts)
-        grams = window.kwh * there
-        network = self._network_kwh(window)
-        if network:
-            # The way is shared: half of the network energy is drawn at each end.
-            grams = (
-                grams + network * (there + self._zone_means(self._home_zone, window, starts)) / 2
-            )
-        return grams
-
-    def _stage_usd(self, window: _Window, starts: NDArray[np.float64]) -> NDArray[np.float64]:
-        pool = window.pool
-        flat = pool.usd_per_hour * window.seconds / _HOUR + self._transfer_usd(window)
-        usd = np.full(starts.shape, flat)
-        if pool.billed_energy:
-            price = self.outlook.price.get(pool.place.zone)
-            rate = (
-                1.0
-                if price is None or price.currency == "USD"
-                else self.fleet.usd_per.get(price.currency)
-            )
-            if price is None or rate is None:
-                return np.full(starts.shape, np.nan)
-            per_mwh = price.means(starts + window.begin, window.seconds) * rate
-            usd = usd + window.kwh * per_mwh / 1000.0
-        return usd
-
-    def _network_kwh(self, window: _Window) -> float:
-        if window.pool.region == self.fleet.home:
-            return 0.0
-        return (window.stage.data_in_gb + window.stage.data_out_gb) * _KWH_PER_GB
-
-    def _transfer_usd(self, window: _Window) -> float:
-        home, there = self.fleet.home_cpu.place, window.pool.place
-        return window.stage.data_in_gb * home.transfer_price(
-            there
-        ) + window.stage.data_out_gb * there.transfer_price(home)
+        return (*slots, _Slot(self.fleet.home_cpu, 0.0, self.windows[-1].end_p95, ""))
 
     def _placement(self, window: _Window, start: datetime) -> Placement:
-        seconds = np.array([start.timestamp()])
+        begin = start + timedelta(seconds=window.begin)
+        end = start + timedelta(seconds=window.end)
+        zone = window.pool.place.zone
+        weights = tuple(window.weights(self._home_zone))
+        means = {place: self._mean(place, begin, end) for place, _ in weights}
+        price, windows = self._price(window) if window.pool.billed_energy else (None, None)
+        energy_usd = None if windows else 0.0
+        if price is not None and windows is not None:
+            energy_usd = _number(price.weighted(np.array([start.timestamp()]), windows)[0])
         return Placement(
             stage=window.stage.name,
             pool=window.pool.name,
             region=window.pool.region,
-            zone=window.pool.place.zone,
+            zone=zone,
             heavy=window.stage.heavy,
             start=start + timedelta(seconds=window.due),
-            end=start + timedelta(seconds=window.end),
+            end=end,
             end_p95=start + timedelta(seconds=window.end_p95),
             kwh=window.kwh,
-            usd=_number(self._stage_usd(window, seconds)[0]),
-            g=_number(self._stage_grams(window, seconds)[0]),
-            g_per_kwh=_number(self._zone_means(window.pool.place.zone, window, seconds)[0]),
+            usd=_total((window.flat_usd, energy_usd)),
+            g=_total(
+                None if (mean := means[place]) is None else kwh * mean for place, kwh in weights
+            ),
+            g_per_kwh=means[zone],
         )
+
+    def _mean(self, zone: str, begin: datetime, end: datetime) -> float | None:
+        series = self.outlook.intensity.get(zone)
+        return series.mean(begin, end) if series and series.covers(begin, end) else None
+
+
+def _sum(terms: Iterable[_Term], starts: NDArray[np.float64]) -> NDArray[np.float64]:
+    found = np.zeros(starts.shape)
+    for series, windows in terms:
+        found += np.nan if series is None else series.weighted(starts, windows)
+    return found
+
+
+def _total(parts: Iterable[float | None]) -> float | None:
+    """Return a sum, not known where a part of it is not."""
+    total = 0.0
+    for part in parts:
+        if part is None:
+            return None
+        total += part
+    return total
 
 
 def moment(seconds: float) -> datetime:

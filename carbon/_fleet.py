@@ -72,7 +72,7 @@ class Pool(BaseModel):
     def _known_region(cls, value: str) -> str:
         return region(value).name
 
-    @property
+    @cached_property
     def place(self) -> Region:
         """The pool's region, from the catalogue."""
         return region(self.region)
@@ -140,7 +140,7 @@ class Fleet(BaseModel):
         """Pools by name."""
         return {pool.name: pool for pool in self.pools}
 
-    @property
+    @cached_property
     def home_cpu(self) -> Pool:
         """The pool for entry runs and light stages: the first CPU pool at home."""
         return next(

@@ -74,6 +74,35 @@ def require_window(start: datetime, end: datetime) -> tuple[datetime, datetime]:
     return start, end
 
 
+@dataclass(frozen=True)
+class Windows:
+    """Windows from a start on, each with a weight.
+
+    Attributes:
+        offsets: Where they begin and end, in seconds from the start, ascending, shape ``(k,)``.
+        begins: Place in ``offsets`` of the begin of each window, shape ``(m,)``.
+        ends: The same of its end.
+        weights: Weight of its mean over its length in seconds.
+    """
+
+    offsets: NDArray[np.float64]
+    begins: list[int]
+    ends: list[int]
+    weights: NDArray[np.float64]
+
+    @classmethod
+    def of(cls, *windows: tuple[float, float, float]) -> Windows:
+        """Return windows that begin at an offset, last so many seconds, and have a weight."""
+        edges = sorted({edge for at, seconds, _ in windows for edge in (at, at + seconds)})
+        place = {edge: index for index, edge in enumerate(edges)}
+        return cls(
+            np.array(edges),
+            [place[at] for at, _, _ in windows],
+            [place[at + seconds] for at, seconds, _ in windows],
+            np.array([weight / seconds for _, seconds, weight in windows]),
+        )
+
+
 @dataclass(frozen=True, eq=False)
 class _Series:
     """Piecewise-constant values over contiguous half-open intervals in UTC.
@@ -103,6 +132,7 @@ class _Series:
     _edges: NDArray[np.float64] = field(init=False, repr=False)
     _area: NDArray[np.float64] = field(init=False, repr=False)
     _unknown: NDArray[np.float64] = field(init=False, repr=False)
+    _gaps: bool = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         where = f"{type(self).__name__}({self.zone})"
@@ -137,6 +167,7 @@ class _Series:
             ("_edges", edges),
             ("_area", np.concatenate(([0.0], np.cumsum(known * seconds)))),
             ("_unknown", np.concatenate(([0.0], np.cumsum(gaps * seconds)))),
+            ("_gaps", bool(missing)),
         ):
             object.__setattr__(self, name, value)
 
@@ -176,6 +207,8 @@ class _Series:
         """Tell whether the whole of a window is known."""
         if not (self.start <= start < end <= self.end):
             return False
+        if not self._gaps:
+            return True
         begin, stop = np.interp([start.timestamp(), end.timestamp()], self._edges, self._unknown)
         return bool(stop - begin < _INSTANT)
 
@@ -186,14 +219,15 @@ class _Series:
             NoSignal: The window is not wholly covered.
         """
         if not self.covers(start, end):
-            gaps = ", with gaps," if self._unknown[-1] else ""
+            gaps = ", with gaps," if self._gaps else ""
             raise NoSignal(
                 f"{self.source} has zone {self.zone} from {self.start:%Y-%m-%d %H:%M} to "
                 f"{self.end:%Y-%m-%d %H:%M} UTC{gaps or ','} not {start:%Y-%m-%d %H:%M} to "
                 f"{end:%Y-%m-%d %H:%M}. Use a source with a longer horizon or an earlier deadline."
             )
-        seconds = np.array([start.timestamp()])
-        return float(self.means(seconds, (end - start).total_seconds())[0])
+        edges = (start.timestamp(), end.timestamp())
+        begin, stop = np.interp(edges, self._edges, self._area).tolist()
+        return float((stop - begin) / (edges[1] - edges[0]))
 
     def means(self, starts: NDArray[np.float64], seconds: float) -> NDArray[np.float64]:
         """Return the mean over ``[start, start + seconds)`` for each start.
@@ -205,13 +239,28 @@ class _Series:
         Returns:
             Means, shape ``(n,)``; ``nan`` where a window is not wholly known.
         """
-        ends = starts + seconds
-        area, unknown = (
-            np.interp(ends, self._edges, held) - np.interp(starts, self._edges, held)
-            for held in (self._area, self._unknown)
-        )
-        inside = (starts >= self._edges[0]) & (ends <= self._edges[-1] + _INSTANT)
-        return np.where(inside & (unknown < _INSTANT), area / seconds, np.nan)
+        return self.weighted(starts, Windows.of((0.0, seconds, 1.0)))
+
+    def weighted(self, starts: NDArray[np.float64], windows: Windows) -> NDArray[np.float64]:
+        """Return the weighted sum of means over some windows for each start.
+
+        Args:
+            starts: POSIX seconds, shape ``(n,)``.
+            windows: The windows, from each start on.
+
+        Returns:
+            Sums, shape ``(n,)``; ``nan`` where a window is not wholly known.
+        """
+        points = windows.offsets[:, None] + starts
+        area = np.interp(points, self._edges, self._area)
+        sums = windows.weights @ (area[windows.ends] - area[windows.begins])
+        known = (points[0] >= self._edges[0]) & (points[-1] <= self._edges[-1] + _INSTANT)
+        if self._gaps:
+            unknown = np.interp(points, self._edges, self._unknown)
+            known &= (unknown[windows.ends] - unknown[windows.begins] < _INSTANT).all(axis=0)
+        if not known.all():
+            sums[~known] = np.nan
+        return np.asarray(sums, np.float64)
 
     def within(self, start: datetime, end: datetime) -> Self:
         """Return the part inside a window, cut at its edges.
