@@ -11,7 +11,15 @@ from __future__ import annotations
 
 from carbon._belief import Belief
 from carbon._clock import Clock, ReplayClock, SystemClock
-from carbon._decision import Decision, Option, Placement, Refusal, Reservation, Rule
+from carbon._decision import (
+    Decision,
+    Option,
+    Placement,
+    Refusal,
+    Relaxation,
+    Reservation,
+    Rule,
+)
 from carbon._errors import (
     AuthError,
     BadInput,
@@ -82,6 +90,7 @@ __all__ = [
     "RateLimited",
     "Refusal",
     "Region",
+    "Relaxation",
     "ReplayClock",
     "ReplaySource",
     "Request",

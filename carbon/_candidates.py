@@ -11,6 +11,8 @@ import numpy as np
 from carbon._decision import Rule
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
     from numpy.typing import NDArray
 
     from carbon._chain import Chain
@@ -21,8 +23,14 @@ if TYPE_CHECKING:
 SAME: Final = 1e-9
 """Relative difference below which two numbers are taken as equal."""
 
-_NOT_WORTH_WAITING: Final = 0.01
+NOT_WORTH_WAITING: Final = 0.01
 """Published intensities are revised by up to some per cent: below this nothing is waited for."""
+
+
+MORE_SLACK: Final = timedelta(hours=1)
+"""For how much more slack a decision says what it would be worth."""
+
+_HOUR: Final = 3600.0
 
 
 @dataclass(frozen=True)
@@ -44,16 +52,18 @@ class Limits:
 class Candidates:
     """One set of pools; the arrays have one entry per start.
 
+    The starts go on for an hour after the latest safe one, to tell what more slack would be worth.
+
     Attributes:
         chain: The workload on these pools.
         starts: POSIX seconds, ascending.
         grams: Emissions in gCO2e.
         usd: Cost in USD.
         known: Whether both are known.
-        free: Whether every pool has a free slot all along.
-        cheap: Whether the cost limit holds.
-        clean: Whether the intensity limit holds.
-        worth: Whether enough is saved to move or wait at all.
+        kept: Which starts keep each limit: deadline (it starts in time), capacity (every pool has
+            a free slot all along), cost, intensity, and saving (enough is saved to move at all).
+        waiting_g: What the wait is worth in gCO2e, by the policy.
+        waiting_usd: The same in USD.
     """
 
     chain: Chain
@@ -61,14 +71,20 @@ class Candidates:
     grams: NDArray[np.float64]
     usd: NDArray[np.float64]
     known: NDArray[np.bool_]
-    free: NDArray[np.bool_]
-    cheap: NDArray[np.bool_]
-    clean: NDArray[np.bool_]
-    worth: NDArray[np.bool_]
+    kept: Mapping[Rule, NDArray[np.bool_]]
+    waiting_g: NDArray[np.float64]
+    waiting_usd: NDArray[np.float64]
+
+    def mask(self, rules: Iterable[Rule]) -> NDArray[np.bool_]:
+        """Return which starts keep some limits."""
+        result = self.known
+        for rule in rules:
+            result = result & self.kept[rule]
+        return result
 
     def values(self, *, by_cost: bool) -> NDArray[np.float64]:
         """Return what is to be kept low."""
-        return self.usd if by_cost else self.grams
+        return self.usd + self.waiting_usd if by_cost else self.grams + self.waiting_g
 
     def least(self, mask: NDArray[np.bool_], *, by_cost: bool) -> tuple[float, float] | None:
         """Return value and start of the best candidate, the earliest of equals."""
@@ -89,38 +105,40 @@ class Candidates:
         """
         first = int(np.argmax(mask))
         value = float(self.values(by_cost=by_cost)[first])
-        near = mask.any() and value <= best + abs(best) * _NOT_WORTH_WAITING
+        near = mask.any() and value <= best + abs(best) * NOT_WORTH_WAITING
         return (value, float(self.starts[first])) if near else None
 
     def binding(self, least: float, *, by_cost: bool) -> Rule | None:
         """Return the limit that stands before this set's clearly better starts, if it has any."""
         values = self.values(by_cost=by_cost)
-        better = self.known & (values < least - abs(least) * _NOT_WORTH_WAITING)
+        better = self.mask((Rule.DEADLINE,)) & (values < least - abs(least) * NOT_WORTH_WAITING)
         if not better.any():
             return None
         best = int(np.argmin(np.where(better, values, np.inf)))
-        if not self.free[best]:
-            return Rule.CAPACITY
-        if not self.cheap[best]:
-            return Rule.COST
-        return Rule.INTENSITY if not self.clean[best] else None
+        limits = (Rule.CAPACITY, Rule.COST, Rule.INTENSITY)
+        return next((rule for rule in limits if not self.kept[rule][best]), None)
 
     def excluded(self, limits: Limits) -> tuple[Rule, str]:
         """Say which limit keeps the whole set out, with numbers."""
-        if not self.free.any():
+        left = self.mask((Rule.DEADLINE, Rule.CAPACITY))
+        if not left.any():
             one = len(self.starts) == 1
             until = "now" if one else "until the latest safe start"
-            return Rule.CAPACITY, f"every slot is taken {until}"
-        if not (self.free & self.cheap).any():
-            usd = float(np.min(self.usd[self.free]))
+            return Rule.CAPACITY, f"every slot is taken {until}{self._blackouts()}"
+        if not (left & self.kept[Rule.COST]).any():
+            usd = float(np.min(self.usd[left]))
             return Rule.COST, f"costs {usd:.2f} USD, the limit is {limits.usd:.2f} USD"
-        left = self.free & self.cheap
-        if not (left & self.clean).any():
-            at_best = float(np.min(self.grams[left])) / self.chain.kwh
+        left &= self.kept[Rule.COST]
+        if not (left & self.kept[Rule.INTENSITY]).any():
+            at_best = float(np.min(self.grams[left]) - self.chain.embodied_g) / self.chain.kwh
             return Rule.INTENSITY, (
                 f"at best {at_best:.0f} gCO2e/kWh, the maximum is {limits.g_per_kwh:g}"
             )
         return Rule.SAVING, "would save too little to be worth the move"
+
+    def _blackouts(self) -> str:
+        names = self.chain.blackouts
+        return f" (blackout: {', '.join(names)})" if names else ""
 
 
 def evaluate(
@@ -133,24 +151,32 @@ def evaluate(
         for pool in chain.heavy_pools:
             refusals.add(pool, Rule.DEADLINE, f"needs {hours} with one retry, more than is left")
         return None
-    starts = chain.starts(request.earliest, _last(request, latest), request.busy)
+    last = _last(request, latest)
+    starts = chain.starts(request.earliest, last, last + MORE_SLACK * request.may_wait)
     grams, usd = chain.grams(starts), chain.cost(starts)
     known = ~np.isnan(grams) & ~np.isnan(usd)
-    if not known.any():
+    in_time = starts <= last.timestamp()
+    if not (known & in_time).any():
         for pool in chain.heavy_pools:
             refusals.add(pool, Rule.SIGNAL, _unknown(request, pool))
         return None
-    slack = 1 + SAME
+    slack, policy = 1 + SAME, request.policy
+    waited = (starts - request.earliest.timestamp()) / _HOUR
     return Candidates(
         chain=chain,
         starts=starts,
         grams=grams,
         usd=usd,
         known=known,
-        free=chain.free(starts, request.busy) & known,
-        cheap=(usd <= limits.usd + abs(limits.usd) * SAME) & known,
-        clean=(grams / chain.kwh <= limits.g_per_kwh * slack) & known,
-        worth=(grams <= limits.g * slack) & known,
+        kept={
+            Rule.DEADLINE: in_time,
+            Rule.CAPACITY: chain.free(starts),
+            Rule.COST: usd <= limits.usd + abs(limits.usd) * SAME,
+            Rule.INTENSITY: (grams - chain.embodied_g) / chain.kwh <= limits.g_per_kwh * slack,
+            Rule.SAVING: grams <= limits.g * slack,
+        },
+        waiting_g=waited * policy.freshness_g_per_hour,
+        waiting_usd=waited * policy.freshness_usd_per_hour,
     )
 
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from carbon._fleet import Fleet, Pool
-    from carbon._outlook import Outlook
+    from carbon._request import Request
     from carbon._series import IntensitySeries, PriceSeries
     from carbon._workload import Stage
 
@@ -55,6 +55,7 @@ class _Window:
         kwh: Energy of one run, PUE included.
         network_kwh: Energy of carrying its data from home and back.
         flat_usd: Cost that does not hang on the time: compute and transfer.
+        embodied_g: Share of the emissions from making the hardware.
     """
 
     stage: Stage
@@ -67,6 +68,7 @@ class _Window:
     kwh: float
     network_kwh: float
     flat_usd: float
+    embodied_g: float
 
     @classmethod
     def after(
@@ -98,6 +100,7 @@ class _Window:
             kwh=at_server * there.pue.value,
             network_kwh=carried * _KWH_PER_GB,
             flat_usd=pool.usd_per_hour * seconds / _HOUR + transfer,
+            embodied_g=pool.embodied_g_per_hour * seconds / _HOUR,
         )
 
     @property
@@ -141,39 +144,27 @@ class Chain:
     """Stages on pools, back to back.
 
     Attributes:
-        fleet: The fleet.
-        outlook: The outlook that it is judged by.
+        request: What it is laid out for.
         windows: Stages in their pools, in order.
     """
 
-    fleet: Fleet
-    outlook: Outlook
+    request: Request
     windows: tuple[_Window, ...]
 
     @classmethod
-    def on(
-        cls,
-        fleet: Fleet,
-        outlook: Outlook,
-        stages: Sequence[Stage],
-        pools: Sequence[Pool],
-        *,
-        lead: timedelta,
-    ) -> Chain:
-        """Lay stages out on pools, one after the other.
+    def on(cls, request: Request, pools: Sequence[Pool], *, lead: timedelta) -> Chain:
+        """Lay a request's stages out on pools, one after the other.
 
         Args:
-            fleet: The fleet.
-            outlook: The outlook that it is judged by.
-            stages: In order.
+            request: What to lay out.
             pools: One for each stage.
             lead: Start-up of the entry run; light stages run inside it and have none of their own.
         """
         windows: list[_Window] = []
-        for stage, pool in zip(stages, pools, strict=True):
+        for stage, pool in zip(request.workload.stages, pools, strict=True):
             before = windows[-1] if windows else None
-            windows.append(_Window.after(before, fleet, stage, pool, lead.total_seconds()))
-        return cls(fleet, outlook, tuple(windows))
+            windows.append(_Window.after(before, request.fleet, stage, pool, lead.total_seconds()))
+        return cls(request, tuple(windows))
 
     @property
     def pools(self) -> tuple[Pool, ...]:
@@ -186,31 +177,39 @@ class Chain:
         return tuple(window.pool for window in self.windows if window.stage.heavy)
 
     @property
+    def blackouts(self) -> tuple[str, ...]:
+        """Names of the blackouts of its pools."""
+        reasons = (full.reason for own in self._slots for full in self.request.full(own.pool))
+        return tuple(dict.fromkeys(filter(None, reasons)))
+
+    @property
     def needed(self) -> timedelta:
         """Time that the deadline must leave: p95 run times, start-ups and one retry."""
         retry = max(window.needed for window in self.windows)
         return timedelta(seconds=self.windows[-1].end_p95 + retry)
 
-    def starts(
-        self, first: datetime, last: datetime, busy: Iterable[Reservation]
-    ) -> NDArray[np.float64]:
-        """Return the starts worth looking at, POSIX seconds, ascending, shape ``(n,)``."""
-        low, high = first.timestamp(), last.timestamp()
-        found = [np.array([low, high])]
+    def starts(self, *moments: datetime) -> NDArray[np.float64]:
+        """Return the starts worth looking at, POSIX seconds, ascending, shape ``(n,)``.
+
+        Args:
+            moments: Starts that are among them; the first and the last one are their bounds.
+        """
+        low, high = moments[0].timestamp(), moments[-1].timestamp()
+        found = [np.array([moment.timestamp() for moment in moments])]
         for series, windows in (*self._intensities, *self._prices):
             if series is not None:
                 found.append((series.edges - windows.offsets[:, None]).ravel())
-        for slot in busy:
-            for own in self._slots:
-                if own.pool.name == slot.pool:
-                    after, before = slot.end.timestamp(), slot.start.timestamp()
-                    found.append(np.array([after - own.begin, before - own.end]))
+        found += [
+            np.array([full.end - own.begin, full.begin - own.end])
+            for own in self._slots
+            for full in self.request.full(own.pool)
+        ]
         every = np.concatenate(found)
         return np.unique(every[(every >= low) & (every <= high)])
 
     def grams(self, starts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the emissions for each start in gCO2e; ``nan`` where the outlook has none."""
-        return _sum(self._intensities, starts)
+        return self.embodied_g + _sum(self._intensities, starts)
 
     def cost(self, starts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the cost for each start in USD; ``nan`` where a price is needed and missing."""
@@ -225,35 +224,51 @@ class Chain:
             for zone, kwh in window.weights(self._home_zone):
                 found[zone].append((window.begin, window.seconds, kwh))
         return tuple(
-            (self.outlook.intensity.get(zone), Windows.of(*rows)) for zone, rows in found.items()
+            (self.request.outlook.intensity.get(zone), Windows.of(*rows))
+            for zone, rows in found.items()
         )
 
     @cached_property
     def _prices(self) -> tuple[_Term, ...]:
         """What the cost is made of beside what does not hang on the time."""
-        return tuple(self._price(window) for window in self.windows if window.pool.billed_energy)
+        return tuple(term for window in self.windows if (term := self._price(window)))
 
-    def _price(self, window: _Window) -> _Term:
-        price = self.outlook.price.get(window.pool.place.zone)
-        rate = 1.0
-        if price is not None and price.currency != "USD":
-            known = self.fleet.usd_per.get(price.currency)
-            price, rate = (price, known) if known is not None else (None, 1.0)
-        return price, Windows.of((window.begin, window.seconds, window.kwh * rate / 1000.0))
+    def _price(self, window: _Window) -> _Term | None:
+        price = self.request.energy_price(window.pool)
+        if price is None:
+            return None
+        usd = window.kwh * price.rate / 1000.0
+        return price.series, Windows.of((window.begin, window.seconds, usd))
+
+    @cached_property
+    def embodied_g(self) -> float:
+        """The share of the emissions from making the hardware, in gCO2e."""
+        return sum(window.embodied_g for window in self.windows)
 
     @cached_property
     def kwh(self) -> float:
         """The energy of one run, PUE and network included."""
         return sum(window.kwh + window.network_kwh for window in self.windows)
 
-    def free(self, starts: NDArray[np.float64], busy: Sequence[Reservation]) -> NDArray[np.bool_]:
+    def free(self, starts: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell for each start whether every pool has a free slot all along."""
         result = np.ones(starts.shape, dtype=np.bool_)
         for own in self._slots:
-            for full_from, full_to in _full(own.pool, busy):
-                # Starts were rounded to a microsecond somewhere: one that just fits is free.
-                before = starts + own.end <= full_from + _ROUNDING
-                result &= before | (starts + own.begin >= full_to - _ROUNDING)
+            result &= self._has_room(own, starts)
+        return result
+
+    def pools_without_room(self, start: float) -> Iterator[Pool]:
+        """Yield the pools that have no free slot all along for a start in POSIX seconds."""
+        for own in self._slots:
+            if not self._has_room(own, np.array([start]))[0]:
+                yield own.pool
+
+    def _has_room(self, own: _Slot, starts: NDArray[np.float64]) -> NDArray[np.bool_]:
+        result = np.ones(starts.shape, dtype=np.bool_)
+        for full in self.request.full(own.pool):
+            # Starts were rounded to a microsecond somewhere: one that just fits is free.
+            before = starts + own.end <= full.begin + _ROUNDING
+            result &= before | (starts + own.begin >= full.end - _ROUNDING)
         return result
 
     def option(self, start: datetime, deadline: datetime) -> Option:
@@ -268,13 +283,13 @@ class Chain:
             kwh=self.kwh,
             usd=_total(placement.usd for placement in placements),
             g=grams,
-            g_per_kwh=None if grams is None else grams / self.kwh,
+            g_per_kwh=None if grams is None else (grams - self.embodied_g) / self.kwh,
             slots=tuple(slot.reserved(start) for slot in self._slots),
         )
 
     @property
     def _home_zone(self) -> str:
-        return self.fleet.home_cpu.place.zone
+        return self.request.fleet.home_cpu.place.zone
 
     @cached_property
     def _slots(self) -> tuple[_Slot, ...]:
@@ -282,7 +297,7 @@ class Chain:
             _Slot(w.pool, w.due, w.end_p95, w.stage.name) for w in self.windows if w.stage.heavy
         ]
         # The entry run waits for its heavy stages, so it holds its own slot all along.
-        return (*slots, _Slot(self.fleet.home_cpu, 0.0, self.windows[-1].end_p95, ""))
+        return (*slots, _Slot(self.request.fleet.home_cpu, 0.0, self.windows[-1].end_p95, ""))
 
     def _placement(self, window: _Window, start: datetime) -> Placement:
         begin = start + timedelta(seconds=window.begin)
@@ -290,10 +305,8 @@ class Chain:
         zone = window.pool.place.zone
         weights = tuple(window.weights(self._home_zone))
         means = {place: self._mean(place, begin, end) for place, _ in weights}
-        price, windows = self._price(window) if window.pool.billed_energy else (None, None)
-        energy_usd = None if windows else 0.0
-        if price is not None and windows is not None:
-            energy_usd = _number(price.weighted(np.array([start.timestamp()]), windows)[0])
+        price = self._price(window)
+        energy_usd = 0.0 if price is None else _number(_sum((price,), _at(start))[0])
         return Placement(
             stage=window.stage.name,
             pool=window.pool.name,
@@ -306,14 +319,22 @@ class Chain:
             kwh=window.kwh,
             usd=_total((window.flat_usd, energy_usd)),
             g=_total(
-                None if (mean := means[place]) is None else kwh * mean for place, kwh in weights
+                (
+                    window.embodied_g,
+                    *(None if (mean := means[at]) is None else kwh * mean for at, kwh in weights),
+                )
             ),
+            embodied_g=window.embodied_g,
             g_per_kwh=means[zone],
         )
 
     def _mean(self, zone: str, begin: datetime, end: datetime) -> float | None:
-        series = self.outlook.intensity.get(zone)
+        series = self.request.outlook.intensity.get(zone)
         return series.mean(begin, end) if series and series.covers(begin, end) else None
+
+
+def _at(start: datetime) -> NDArray[np.float64]:
+    return np.array([start.timestamp()])
 
 
 def _sum(terms: Iterable[_Term], starts: NDArray[np.float64]) -> NDArray[np.float64]:
@@ -340,22 +361,3 @@ def moment(seconds: float) -> datetime:
 
 def _number(value: float) -> float | None:
     return None if np.isnan(value) else float(value)
-
-
-def _full(pool: Pool, busy: Sequence[Reservation]) -> list[tuple[float, float]]:
-    """Return the periods in which others hold every slot of the pool."""
-    changes = sorted(
-        change
-        for slot in busy
-        if slot.pool == pool.name
-        for change in ((slot.start.timestamp(), 1), (slot.end.timestamp(), -1))
-    )
-    periods: list[tuple[float, float]] = []
-    taken, since = 0, 0.0
-    for when, step in changes:
-        before, taken = taken, taken + step
-        if before < pool.capacity <= taken:
-            since = when
-        elif taken < pool.capacity <= before and when > since:
-            periods.append((since, when))
-    return periods

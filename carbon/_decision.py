@@ -64,7 +64,9 @@ class Placement(_Frozen):
         kwh: Expected energy including PUE.
         usd: Expected cost: compute, energy where the pool is billed for it, transfer; ``None``
             where a price is needed and not known.
-        g: Expected emissions in gCO2e, transfer included; ``None`` without a signal.
+        g: Expected emissions in gCO2e, transfer and embodied share included; ``None`` without a
+            signal.
+        embodied_g: The embodied share in it: from making the hardware.
         g_per_kwh: Mean intensity of the zone while it runs; ``None`` without a signal.
     """
 
@@ -79,6 +81,7 @@ class Placement(_Frozen):
     kwh: float
     usd: float | None
     g: float | None
+    embodied_g: float = 0.0
     g_per_kwh: float | None
 
 
@@ -94,7 +97,7 @@ class Option(_Frozen):
         kwh: Expected energy including PUE.
         usd: Expected cost; ``None`` where a price is needed and not known.
         g: Expected emissions in gCO2e; ``None`` without a signal.
-        g_per_kwh: Emissions over energy; ``None`` without a signal.
+        g_per_kwh: Emissions over energy, without the embodied share; ``None`` without a signal.
         slots: The pool slots that it takes.
     """
 
@@ -135,6 +138,22 @@ class Refusal(_Frozen):
     reason: str
 
 
+class Relaxation(_Frozen):
+    """What one limit costs: what would be saved if it were wider.
+
+    Attributes:
+        rule: The limit.
+        saves_g: Emissions that would be saved; ``None`` where cost is compared.
+        saves_usd: Cost that would be saved; ``None`` where emissions are compared.
+        text: The same in a sentence.
+    """
+
+    rule: Rule
+    saves_g: float | None = None
+    saves_usd: float | None = None
+    text: str
+
+
 class Decision(_Frozen):
     """What was decided for one run, and everything needed to explain it.
 
@@ -149,6 +168,7 @@ class Decision(_Frozen):
         refusals: Pools that were not used and why.
         rule: What the decision hung on.
         reason: The same in a sentence.
+        relaxations: What single limits cost, the dearest first.
         breaches: Limits that had to give way, in words; empty on a good day.
         degraded: What was worse than it should be, in words; empty on a good day.
         provenance: Where the intensities came from, by zone.
@@ -165,6 +185,7 @@ class Decision(_Frozen):
     refusals: tuple[Refusal, ...] = ()
     rule: Rule
     reason: str
+    relaxations: tuple[Relaxation, ...] = ()
     breaches: tuple[str, ...] = ()
     degraded: tuple[str, ...] = ()
     provenance: tuple[Provenance, ...] = ()
@@ -194,7 +215,7 @@ class Decision(_Frozen):
         when = "now" if self.delay <= timedelta(0) else f"at {self.chosen.start:%a %d %b %H:%M} UTC"
         text = f"{self.workload}: run {when} in {main.region} (pool {main.pool})"
         if self.saving_percent is not None and self.chosen.g is not None:
-            text += f", {_change(self.saving_percent)}{_amount(self.chosen.g)} expected"
+            text += f", {_change(self.saving_percent)}{amount(self.chosen.g)} expected"
         return text + (" (modelled grid)." if self.modelled else ".")
 
 
@@ -205,5 +226,6 @@ def _change(saving_percent: float) -> str:
     return f"{percent} % less emissions, " if percent > 0 else f"{-percent} % more emissions, "
 
 
-def _amount(grams: float) -> str:
+def amount(grams: float) -> str:
+    """Return emissions for people."""
     return f"{grams / _KILO:.1f} kgCO2e" if grams >= _KILO else f"{grams:.3g} gCO2e"

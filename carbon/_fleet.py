@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from datetime import timedelta
 from enum import StrEnum
-from functools import cached_property
 from typing import Annotated, Self
 
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from carbon._calendar import Blackout, Hours, Timezone
 from carbon._errors import BadInput, ResidencyError, suggest
 from carbon._regions import Region, region, regions
 from carbon._signals import Signals
@@ -30,6 +30,26 @@ class PoolType(StrEnum):
     KUBERNETES = "kubernetes"
 
 
+class CapacityHours(Hours):
+    """Hours at which a pool takes fewer runs.
+
+    Attributes:
+        capacity: Runs at a time then.
+    """
+
+    capacity: Annotated[int, Field(ge=0)]
+
+
+class TariffHours(Hours):
+    """Hours at which electricity costs something else.
+
+    Attributes:
+        usd_per_kwh: Its price then.
+    """
+
+    usd_per_kwh: Annotated[float, Field(ge=0)]
+
+
 class Pool(BaseModel):
     """A work pool: one region, one hardware class, one type, a capacity.
 
@@ -44,6 +64,12 @@ class Pool(BaseModel):
         startup: Time from the moment a run is due to its first line of code.
         billed_energy: Whether the electricity is paid on top at the zone's market price (own or
             colocated hardware); cloud prices include it.
+        usd_per_kwh: Price of electricity that is paid on top by a contract, instead.
+        tariff: Hours at which that price is another one; where two hold, the last one does.
+        hours: Hours at which the pool takes fewer runs.
+        timezone: Zone of the clock that ``tariff`` and ``hours`` go by.
+        embodied_g_per_hour: Share of the emissions from making the hardware, gCO2e per hour of one
+            run (the M of ISO/IEC 21031): emissions of the server x part of it / hours it is used.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -57,6 +83,33 @@ class Pool(BaseModel):
     usd_per_hour: Annotated[float, Field(ge=0)]
     startup: Annotated[timedelta, Field(ge=timedelta(0))] = timedelta(minutes=2)
     billed_energy: bool = False
+    usd_per_kwh: Annotated[float, Field(ge=0)] | None = None
+    tariff: tuple[TariffHours, ...] = ()
+    hours: tuple[CapacityHours, ...] = ()
+    timezone: Timezone = "UTC"
+    embodied_g_per_hour: Annotated[float, Field(ge=0)] = 0.0
+
+    @model_validator(mode="after")
+    def _one_price_of_energy(self) -> Self:
+        if self.billed_energy and self.usd_per_kwh is not None:
+            raise BadInput(
+                "usd_per_kwh",
+                "stands beside billed_energy: electricity is paid once",
+                "Keep usd_per_kwh for a contract, or billed_energy for the market price.",
+            )
+        if self.tariff and self.usd_per_kwh is None:
+            raise BadInput(
+                "tariff",
+                "says when electricity costs something else, but not what it costs otherwise",
+                "Add usd_per_kwh to the pool.",
+            )
+        if any(band.capacity > self.capacity for band in self.hours):
+            raise BadInput(
+                "hours",
+                f"a capacity is above the pool's, which is {self.capacity}",
+                "Let capacity be the most at any time; hours say when it is less.",
+            )
+        return self
 
     @field_validator("startup", mode="before")
     @classmethod
@@ -72,7 +125,7 @@ class Pool(BaseModel):
     def _known_region(cls, value: str) -> str:
         return region(value).name
 
-    @cached_property
+    @property
     def place(self) -> Region:
         """The pool's region, from the catalogue."""
         return region(self.region)
@@ -91,6 +144,7 @@ class Fleet(BaseModel):
         pools: The work pools.
         usd_per: Exchange rates, e.g. ``EUR = 1.08``; needed only for pools with billed energy.
         signals: Which signal providers are asked for which zone.
+        blackouts: Periods in which heavy stages keep out of pools.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -100,6 +154,7 @@ class Fleet(BaseModel):
     pools: Annotated[tuple[Pool, ...], Field(min_length=1)]
     usd_per: dict[Currency, Annotated[float, Field(gt=0)]] = {}
     signals: Signals = Signals()
+    blackouts: tuple[Blackout, ...] = ()
 
     @field_validator("home")
     @classmethod
@@ -124,6 +179,10 @@ class Fleet(BaseModel):
         for name in names:
             if names.count(name) > 1:
                 raise BadInput("pools", f"two pools are named {name!r}", "Rename one of them.")
+        for blackout in self.blackouts:
+            for name in blackout.pools:
+                if name not in names:
+                    raise BadInput.unknown(f"blackouts.{blackout.name}", name, names)
         if not any(
             pool.region == self.home and pool.hardware is Hardware.CPU for pool in self.pools
         ):
@@ -135,12 +194,12 @@ class Fleet(BaseModel):
             )
         return self
 
-    @cached_property
+    @property
     def by_name(self) -> dict[str, Pool]:
         """Pools by name."""
         return {pool.name: pool for pool in self.pools}
 
-    @cached_property
+    @property
     def home_cpu(self) -> Pool:
         """The pool for entry runs and light stages: the first CPU pool at home."""
         return next(

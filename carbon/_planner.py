@@ -7,7 +7,6 @@ needs is in the :class:`Request`, so a decision can be made again from its input
 from __future__ import annotations
 
 import itertools
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -18,40 +17,22 @@ from carbon._chain import Chain, moment
 from carbon._decision import Decision, Option, Rule
 from carbon._permitted import Refusals, permitted
 from carbon._policy import Strategy
+from carbon._relaxation import relaxations
 from carbon._workload import Urgency
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-
-    from numpy.typing import NDArray
+    from collections.abc import Collection, Iterator, Sequence
 
     from carbon._request import Request
 
 _MOST_ALTERNATIVES: Final = 8
 
 
-@dataclass(frozen=True)
-class _Yield:
-    """A step of giving way: which limits still hold.
-
-    Once the intensity target has given way, its least breach is sought, and once the cost cap has
-    given way, the least cost: what has to be broken is broken as little as can be.
-    """
-
-    clean: bool
-    cheap: bool
-
-    def mask(self, one: Candidates) -> NDArray[np.bool_]:
-        kept = one.free
-        kept = kept & one.clean if self.clean else kept
-        return kept & one.cheap if self.cheap else kept
-
-
-_GIVING_WAY: Final = (
-    _Yield(clean=True, cheap=True),
-    _Yield(clean=False, cheap=True),
-    _Yield(clean=False, cheap=False),
-)
+_HARD: Final = (Rule.DEADLINE, Rule.CAPACITY)
+_LIMITS: Final = (*_HARD, Rule.COST, Rule.INTENSITY)
+_GIVING_WAY: Final = (_LIMITS, (*_HARD, Rule.COST), _HARD)
+"""Which limits still hold, step by step. Once the intensity target has given way, its least breach
+is sought, and once the cost cap has, the least cost: no limit is broken further than it must be."""
 
 
 def plan(request: Request) -> Decision:
@@ -122,16 +103,15 @@ class _Planning:
         )
 
     def _choose(self, sets: list[Candidates]) -> Decision:
-        whole = _GIVING_WAY[0]
-        if chosen := self._best(sets, whole, worth=True):
+        if chosen := self._best(sets, (*_LIMITS, Rule.SAVING)):
             return self._chosen(sets, *chosen)
         if self._home_will_do(sets):
             wanted = self.request.policy.min_saving_percent or 0
             return self._at_once(
                 Rule.SAVING, f"Moving would save less than {wanted:g} % of emissions."
             )
-        for step in _GIVING_WAY:
-            if chosen := self._best(sets, step, worth=False):
+        for rules in _GIVING_WAY:
+            if chosen := self._best(sets, rules):
                 return self._chosen(sets, *chosen)
         return self._at_once(
             Rule.CAPACITY,
@@ -139,12 +119,12 @@ class _Planning:
         )
 
     def _best(
-        self, sets: list[Candidates], step: _Yield, *, worth: bool
+        self, sets: list[Candidates], rules: Collection[Rule]
     ) -> tuple[int, float, float, bool] | None:
         """Return set, start and value of the best candidate, and whether cost was compared."""
         cheapest = self.request.policy.strategy is Strategy.CHEAPEST
-        by_cost = (cheapest and step.clean) or not step.cheap
-        masks = [step.mask(one) & one.worth if worth else step.mask(one) for one in sets]
+        by_cost = Rule.COST not in rules or (cheapest and Rule.INTENSITY in rules)
+        masks = [one.mask(rules) for one in sets]
         found = [
             (*best, index)
             for index, (one, mask) in enumerate(zip(sets, masks, strict=True))
@@ -166,8 +146,10 @@ class _Planning:
         """Tell whether going at once at home keeps every limit but the wish to save."""
         for one in sets:
             if one.chain.pools == self.home.pools:
-                now = one.free & one.clean & one.cheap
-                return bool(now[0]) and one.starts[0] == self.request.earliest.timestamp()
+                return (
+                    bool(one.mask(_LIMITS)[0])
+                    and one.starts[0] == self.request.earliest.timestamp()
+                )
         return False
 
     def _chosen(
@@ -182,17 +164,21 @@ class _Planning:
         alternatives = tuple(self._alternatives(sets, index, by_cost=by_cost))
         rule = self._rule(sets, option, least, by_cost=by_cost)
         reason = self._gave_way(option) or self._reason(rule, option)
-        return self._decision(option, rule, reason, alternatives)
+        decision = self._decision(option, rule, reason, alternatives)
+        if decision.breaches:
+            return decision
+        worth = relaxations(sets, self.limits, least, by_cost=by_cost)
+        return decision.model_copy(update={"relaxations": worth})
 
     def _alternatives(
         self, sets: list[Candidates], chosen: int, *, by_cost: bool
     ) -> Iterator[Option]:
         """Yield each other set's best option, best first; refuse the pools that have none."""
-        whole = _GIVING_WAY[0]
+        rules = (*_LIMITS, Rule.SAVING)
         ranked = sorted(
             (*best, index)
             for index, one in enumerate(sets)
-            if index != chosen and (best := one.least(whole.mask(one) & one.worth, by_cost=by_cost))
+            if index != chosen and (best := one.least(one.mask(rules), by_cost=by_cost))
         )
         usable = {
             pool
@@ -296,5 +282,6 @@ class _Planning:
         if option.usd is None and limit < np.inf:
             yield f"cost: not known for lack of a price, the limit is {limit:.2f} USD"
         chain = request.chain([request.fleet.pool(row.pool) for row in option.placements])
-        if not chain.free(np.array([option.start.timestamp()]), request.busy)[0]:
-            yield "capacity: no slot is free at that time, so the run queues in its pool"
+        if not chain.free(np.array([option.start.timestamp()]))[0]:
+            names = f" (blackout: {', '.join(chain.blackouts)})" if chain.blackouts else ""
+            yield f"capacity: no slot is free at that time, so the run queues in its pool{names}"

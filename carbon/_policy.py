@@ -86,6 +86,16 @@ class CarbonPolicy(BaseModel):
         default=None,
         description="Move or delay only for at least this saving of emissions; else run at once.",
     )
+    freshness_g_per_hour: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        title="Freshness (gCO2e per hour)",
+        description="What an hour of delay is worth in gCO2e; it waits only where that is saved.",
+    )
+    freshness_usd_per_hour: Annotated[float, Field(ge=0)] = Field(
+        default=0.0,
+        title="Freshness (USD per hour)",
+        description="Strategy cheapest: what an hour of delay is worth in USD.",
+    )
     only_regions: tuple[_RegionName, ...] | None = Field(
         default=None,
         description="Regions that may be used, e.g. aws:eu-north-1; empty: all permitted ones.",
@@ -162,6 +172,7 @@ class CarbonPolicy(BaseModel):
             if self.min_saving_percent
             else ""
         )
+        fresh = self._freshness()
         if self.strategy is Strategy.RUN_NOW:
             return _sentence("Run at once" if where else "Run at once at home", end, cost, where)
         if self.strategy is Strategy.CHEAPEST:
@@ -169,7 +180,7 @@ class CarbonPolicy(BaseModel):
                 "Run where and when it is cheapest unless the grid exceeds "
                 f"{self.max_g_per_kwh:g} gCO2e/kWh"
             )
-            return _sentence(lead, end, cost, where, worth)
+            return _sentence(lead, end, cost, where, worth, fresh)
         lead = (
             "Run where and when the grid is cleanest while the cost stays within "
             f"{self.cost_tolerance_percent:g} % of running at once at home"
@@ -179,7 +190,13 @@ class CarbonPolicy(BaseModel):
             if self.max_g_per_kwh
             else ""
         )
-        return _sentence(lead, end, cost, ceiling, where, worth)
+        return _sentence(lead, end, cost, ceiling, where, worth, fresh)
+
+    def _freshness(self) -> str:
+        by_cost = self.strategy is Strategy.CHEAPEST
+        worth = self.freshness_usd_per_hour if by_cost else self.freshness_g_per_hour
+        unit = "USD" if by_cost else "gCO2e"
+        return f"wait an hour only where that saves {worth:g} {unit}" if worth else ""
 
 
 def _sentence(*parts: str) -> str:

@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from carbon._chain import Chain
 from carbon._decision import Option, Reservation
+from carbon._energy_price import EnergyPrice, energy_price
 from carbon._fleet import Fleet, Pool
+from carbon._occupancy import Full, full_periods
 from carbon._outlook import Outlook
 from carbon._policy import CarbonPolicy
 from carbon._workload import Workload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+
+_LATE: Final = timedelta(days=2)
 
 
 @dataclass(frozen=True)
@@ -49,6 +53,8 @@ class Request:
     may_wait: bool = True
     running: bool = False
     baseline: Option | None = None
+    _full: dict[str, tuple[Full, ...]] = field(default_factory=dict, init=False, repr=False)
+    _prices: dict[str, EnergyPrice] = field(default_factory=dict, init=False, repr=False)
 
     @property
     def earliest(self) -> datetime:
@@ -60,7 +66,30 @@ class Request:
         """The classes whose residency rules all hold."""
         return tuple(dict.fromkeys(filter(None, (self.workload.data_class, self.data_class))))
 
+    @property
+    def horizon(self) -> datetime:
+        """Until when the calendar matters: a run that is late still needs slots and power."""
+        return max(self.deadline, self.earliest) + _LATE
+
     def chain(self, pools: Sequence[Pool]) -> Chain:
         """Lay the workload out on these pools."""
         lead = timedelta(0) if self.running else self.fleet.home_cpu.startup
-        return Chain.on(self.fleet, self.outlook, self.workload.stages, pools, lead=lead)
+        return Chain.on(self, pools, lead=lead)
+
+    def full(self, pool: Pool) -> tuple[Full, ...]:
+        """Return when a pool has no free slot."""
+        if pool.name not in self._full:
+            self._full[pool.name] = full_periods(
+                self.fleet, pool, self.busy, self.earliest, self.horizon
+            )
+        return self._full[pool.name]
+
+    def energy_price(self, pool: Pool) -> EnergyPrice | None:
+        """Return what electricity costs on top in a pool; ``None`` where its price includes it."""
+        if not pool.billed_energy and pool.usd_per_kwh is None:
+            return None
+        if pool.name not in self._prices:
+            self._prices[pool.name] = energy_price(
+                self.fleet, self.outlook, pool, self.earliest, self.horizon
+            )
+        return self._prices[pool.name]

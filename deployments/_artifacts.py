@@ -81,6 +81,7 @@ def explain(decision: Decision) -> str:
     if decision.clock:
         lines.append(f"- **Clock** {plain(decision.clock)}")
     lines += _list("Limits that gave way", decision.breaches)
+    lines += _list("What limits cost", [one.text for one in decision.relaxations])
     lines += _list("Notes on the outlook", decision.degraded)
     lines += _list(
         "Where the numbers come from",
@@ -140,7 +141,9 @@ def _time(moment: datetime) -> str:
 def _numbers(option: Option) -> str:
     grams = "emissions unknown" if option.g is None else f"{option.g:.1f} gCO2e"
     cost = "cost unknown" if option.usd is None else f"{option.usd:.2f} USD"
-    return f"{grams}, {option.kwh:.3f} kWh, {cost} in {option.main.region}"
+    embodied = sum(placement.embodied_g for placement in option.placements)
+    share = f" ({embodied:.1f} of them from making the hardware)" if embodied else ""
+    return f"{grams}{share}, {option.kwh:.3f} kWh, {cost} in {option.main.region}"
 
 
 def _list(title: str, items: tuple[str, ...] | list[str]) -> list[str]:

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from carbon import (
     BadInput,
     CarbonPolicy,
+    Decision,
     Fleet,
     IntensitySeries,
     Kind,
@@ -23,6 +24,7 @@ from carbon import (
     Outlook,
     Pool,
     PriceSeries,
+    Relaxation,
     Request,
     Reservation,
     ResidencyError,
@@ -437,7 +439,7 @@ def test_no_start_of_a_fine_grid_is_better(
             continue
         chain = asked.chain((home, pool))
         grid = np.arange(NOW.timestamp(), (asked.deadline - chain.needed).timestamp(), 300.0)
-        grams = np.where(chain.free(grid, busy), chain.grams(grid), np.inf)
+        grams = np.where(chain.free(grid), chain.grams(grid), np.inf)
         assert decision.chosen.g <= np.nanmin(grams) * (1.01 + 1e-6)
 
 
@@ -626,3 +628,150 @@ def test_run_now_says_where() -> None:
     assert "at home" not in decision.policy + decision.reason
     assert "9 USD" in decision.policy
     assert "at once at home" in plan(request(outlook(), CarbonPolicy(strategy="run_now"))).reason
+
+
+# -- the calendar, contracts, hardware and freshness -----------------------------------------------
+
+
+def with_pools(**changes: object) -> Fleet:
+    """Return the fleet with its GPU pools changed."""
+    pools = [
+        Pool.model_validate({**pool.model_dump(), **(changes if pool.hardware == "gpu" else {})})
+        for pool in FLEET.pools
+    ]
+    return Fleet.model_validate({**FLEET.model_dump(), "pools": pools})
+
+
+def test_heavy_work_keeps_out_of_a_blackout() -> None:
+    """It ends before the sale or starts after it, and the refusal has the sale's name."""
+    sale = {"name": "black friday", "start": NOW + HOUR, "end": NOW + 20 * HOUR}
+    fleet = Fleet.model_validate({**FLEET.model_dump(), "blackouts": [sale]})
+    decision = plan(request(outlook(), fleet=fleet))
+    main = decision.chosen.main
+    assert main.start >= NOW + 20 * HOUR
+    one = {**sale, "pools": ["eu-north-1-gpu"], "start": NOW, "end": NOW + 60 * HOUR}
+    fleet = Fleet.model_validate({**FLEET.model_dump(), "blackouts": [one]})
+    decision = plan(request(outlook(), fleet=fleet))
+    assert decision.chosen.main.zone == "US-NW-PACW"
+    assert any("black friday" in refusal.reason for refusal in decision.refusals)
+
+
+def test_a_blackout_of_everything_does_not_make_a_run_late() -> None:
+    """The deadline is stronger: it goes at once at home, and says what it breaks."""
+    sale = {"name": "sale", "start": NOW, "end": NOW + 60 * HOUR}
+    fleet = Fleet.model_validate({**FLEET.model_dump(), "blackouts": [sale]})
+    decision = plan(request(outlook(), fleet=fleet))
+    assert (decision.chosen.start, decision.rule) == (NOW, Rule.CAPACITY)
+    assert any("sale" in breach for breach in decision.breaches)
+
+
+def test_a_contract_makes_the_night_cheap() -> None:
+    """Strategy cheapest waits for the hours at which electricity costs less."""
+    fleet = with_pools(
+        usd_per_kwh=0.4,
+        tariff=[{"from": "22:00", "to": "06:00", "usd_per_kwh": 0.1}],
+        timezone="Europe/Berlin",
+    )
+    policy = CarbonPolicy(strategy=Strategy.CHEAPEST, max_g_per_kwh=900)
+    late = NOW + 7 * HOUR
+    decision = plan(request(outlook(30), policy, fleet=fleet, now=late))
+    heavy = decision.chosen.main
+    assert heavy.start >= NOW + 20 * HOUR
+    pue = fleet.pool(heavy.pool).place.pue.value
+    transfer = heavy.usd - 1.0 - 0.3 * pue * 0.1
+    assert transfer == pytest.approx(decision.chosen.placement("train").usd - 1.0 - 0.03 * pue)
+    assert decision.baseline.placement("train").usd == pytest.approx(1.0 + 0.3 * pue * 0.4, rel=0.1)
+
+
+def test_the_embodied_share_counts_and_is_no_intensity() -> None:
+    """It is in the grams and in the choice of hardware, and no limit of the grid's intensity."""
+    fleet = with_pools(embodied_g_per_hour=50)
+    decision = plan(request(outlook(), CarbonPolicy(max_g_per_kwh=40), fleet=fleet))
+    heavy = decision.chosen.placement("train")
+    assert heavy.embodied_g == 50
+    plain = plan(request(outlook())).chosen.placement("train")
+    assert heavy.g == pytest.approx(plain.g + 50)
+    assert decision.chosen.g_per_kwh == pytest.approx(plan(request(outlook())).chosen.g_per_kwh)
+    assert not any(breach.startswith("intensity") for breach in decision.breaches)
+
+
+def test_the_hardware_is_chosen_by_all_that_it_emits() -> None:
+    """A stage for CPU and GPU runs where energy and embodied share are least together."""
+    either = HEAVY.model_copy(
+        update={
+            "needs": {
+                "gpu": Need(p50=HOUR, p95=HOUR, kwh=0.3),
+                "cpu": Need(p50=2 * HOUR, p95=2 * HOUR, kwh=0.5),
+            }
+        }
+    )
+    job = JOB.model_copy(update={"stages": (LIGHT, either)})
+    assert plan(request(outlook(), workload=job)).chosen.main.pool == "eu-north-1-gpu"
+    fleet = with_pools(embodied_g_per_hour=30)
+    assert plan(request(outlook(), workload=job, fleet=fleet)).chosen.main.pool == "eu-north-1-cpu"
+
+
+def test_freshness_has_its_price() -> None:
+    """An hour of delay is accepted where it saves more than it is worth."""
+    home = ("aws:eu-central-1",)
+    slope = [400.0, 380.0, 360.0, 340.0, 320.0, 300.0] + [300.0] * 18
+    starts = []
+    for worth in (0.0, 3.0, 30.0):
+        policy = CarbonPolicy(only_regions=home, freshness_g_per_hour=worth)
+        starts.append(plan(request(outlook(DE=slope), policy)).chosen.start)
+    assert starts[0] >= starts[1] > starts[2] == NOW
+    said = CarbonPolicy(freshness_g_per_hour=3).describe()
+    assert "wait an hour only where that saves 3 gCO2e" in said
+
+
+# -- what limits cost ------------------------------------------------------------------------------
+
+
+def relaxed(decision: Decision) -> dict[Rule, Relaxation]:
+    """Return what single limits cost."""
+    return {one.rule: one for one in decision.relaxations}
+
+
+def test_an_hour_more_of_slack_has_a_price() -> None:
+    """What it says is what the same request with an hour more then saves."""
+    falling = [400.0 - 10 * hour for hour in range(30)]
+    policy = CarbonPolicy(only_regions=("aws:eu-central-1",))
+    view = outlook(30, DE=falling)
+    one, more = (plan(request(view, policy, deadline=NOW + hours * HOUR)) for hours in (20, 21))
+    price = relaxed(one)[Rule.DEADLINE]
+    assert price.saves_g == pytest.approx(one.chosen.g - more.chosen.g)
+    assert price.text.startswith("One hour more slack would save ")
+    assert one.relaxations[0].rule is Rule.DEADLINE
+
+
+def test_a_slot_and_a_dollar_have_a_price() -> None:
+    """Of a full pool, and of a cost tolerance that keeps the cleanest place out."""
+    taken = tuple(
+        Reservation(pool="eu-north-1-gpu", start=NOW, end=NOW + 60 * HOUR) for _ in range(2)
+    )
+    decision = plan(request(outlook(), busy=taken))
+    price = relaxed(decision)[Rule.CAPACITY]
+    assert "A free slot in eu-north-1-gpu would save" in price.text
+    assert price.saves_g == pytest.approx(decision.chosen.g - plan(request(outlook())).chosen.g)
+    dear = plan(request(outlook(), fleet=make_fleet(**{"SE-SE3": 3.0})))
+    text = relaxed(dear)[Rule.COST].text
+    assert "USD more of cost limit would save" in text
+
+
+def test_what_costs_nothing_is_not_told() -> None:
+    """On a flat grid nothing would be gained by wider limits."""
+    assert plan(request(outlook())).relaxations == ()
+
+
+@given(se=levels, us=levels, de=levels, rows=busy_slots)
+def test_a_wider_limit_never_costs_anything(
+    se: list[float], us: list[float], de: list[float], rows: list[tuple[str, int, int]]
+) -> None:
+    """All prices are positive, and that of the deadline is true."""
+    busy, view = reservations(rows), outlook(30, DE=de, SE_SE3=se, US_NW_PACW=us)
+    decision = plan(request(view, busy=busy))
+    assert all(one.saves_g is not None and one.saves_g > 0 for one in decision.relaxations)
+    later = relaxed(decision).get(Rule.DEADLINE)
+    if later is not None:
+        more = plan(request(view, busy=busy, deadline=NOW + 25 * HOUR)).chosen.g
+        assert decision.chosen.g - more == pytest.approx(later.saves_g, rel=0.02, abs=0.02 * more)

@@ -1,0 +1,149 @@
+"""Times by the calendar: hours of the week by the local clock, and periods with a name."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, time, timedelta
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Final, Self
+from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
+
+from pydantic import AfterValidator, AwareDatetime, BaseModel, ConfigDict, Field, model_validator
+
+from carbon._errors import BadInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+DAYS: Final = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+_DAY: Final = timedelta(days=1)
+
+
+class _Frozen(BaseModel):
+    model_config = ConfigDict(
+        frozen=True, extra="forbid", allow_inf_nan=False, populate_by_name=True
+    )
+
+
+@cache
+def _zone(name: str) -> ZoneInfo:
+    try:
+        return ZoneInfo(name)
+    except (ZoneInfoNotFoundError, ValueError, OSError) as error:  # 'Europe' is a folder
+        raise BadInput(
+            "timezone", f"{name!r} is not known", "Write one like 'Europe/Berlin' or 'UTC'."
+        ) from error
+
+
+def _known_zone(value: str) -> str:
+    return _zone(value).key
+
+
+Timezone = Annotated[str, AfterValidator(_known_zone)]
+
+
+def _known_days(value: str) -> str:
+    _days(value)
+    return value
+
+
+def _days(text: str) -> frozenset[int]:
+    """Return weekdays, Monday is 0, of a text like ``mon-fri`` or ``sat, sun``."""
+    found: set[int] = set()
+    for part in text.lower().split(","):
+        first, dash, last = (name.strip() for name in part.partition("-"))
+        last = last if dash else first
+        if first not in DAYS or last not in DAYS:
+            raise BadInput(
+                "days", f"{text!r} are no weekdays", "Write e.g. 'mon-fri' or 'sat, sun'."
+            )
+        begin, end = DAYS.index(first), DAYS.index(last)
+        found |= {(begin + step) % len(DAYS) for step in range((end - begin) % len(DAYS) + 1)}
+    return frozenset(found)
+
+
+class Hours(_Frozen):
+    """Hours of the week by the local clock.
+
+    A band that ends at or before it begins goes on until the next day; on a day with a change of
+    clocks it is as long as the clock makes it.
+
+    Attributes:
+        days: Weekdays on which it begins, e.g. ``mon-fri`` or ``sat, sun``.
+        begin: When it begins, by the local clock.
+        end: When it ends; ``00:00`` is midnight.
+    """
+
+    days: Annotated[str, AfterValidator(_known_days)] = "mon-sun"
+    begin: time = Field(alias="from")
+    end: time = Field(alias="to")
+
+    def within(
+        self, start: datetime, end: datetime, timezone: str
+    ) -> Iterator[tuple[float, float]]:
+        """Yield when it is between two moments, in POSIX seconds, in order."""
+        zone, days = _zone(timezone), _days(self.days)
+        day = start.astimezone(zone).date() - _DAY
+        while day <= end.astimezone(zone).date():
+            if day.weekday() in days:
+                last = day if self.end > self.begin else day + _DAY
+                begins, ends = (
+                    datetime.combine(on, at, zone).timestamp()
+                    for on, at in ((day, self.begin), (last, self.end))
+                )
+                begins, ends = max(begins, start.timestamp()), min(ends, end.timestamp())
+                if begins < ends:
+                    yield begins, ends
+            day += _DAY
+
+
+class Blackout(_Frozen):
+    """A period in which no heavy stage runs, e.g. the days around a sale.
+
+    Attributes:
+        name: What people call it.
+        start: When it begins, with an offset.
+        end: When it ends.
+        pools: Names of the pools; empty for all.
+    """
+
+    name: Annotated[str, Field(min_length=1)]
+    start: AwareDatetime
+    end: AwareDatetime
+    pools: tuple[str, ...] = ()
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.end <= self.start:
+            raise BadInput("end", f"{self.name!r} ends before it starts", "Swap the two.")
+        return self
+
+    def covers(self, pool: str) -> bool:
+        """Tell whether a pool is meant."""
+        return not self.pools or pool in self.pools
+
+
+def steps(
+    base: float, bands: list[tuple[Iterator[tuple[float, float]], float]], start: float, end: float
+) -> tuple[list[float], list[float]]:
+    """Return a step function: a base value, and where bands hold, theirs; the last one wins.
+
+    Returns:
+        Edges in POSIX seconds, one more than values, and values.
+    """
+    held = [(list(periods), value) for periods, value in bands]
+    edges = sorted(
+        {start, end, *(edge for periods, _ in held for pair in periods for edge in pair)}
+    )
+    values = []
+    for begin in edges[:-1]:
+        value = base
+        for periods, other in held:
+            if any(first <= begin < last for first, last in periods):
+                value = other
+        values.append(value)
+    return edges, values
+
+
+def utc(seconds: float) -> datetime:
+    """Return POSIX seconds as an aware moment."""
+    return datetime.fromtimestamp(seconds, UTC)
