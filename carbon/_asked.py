@@ -5,22 +5,17 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from carbon._rows import CONFIRMED, Failure, moment
-from carbon._statistical import statistical
+from carbon._errors import AuthError, PlanDenied
+from carbon._rows import CONFIRMED, OF_PROVIDER, Failure, moment
 
 if TYPE_CHECKING:
     from carbon._database import Database
 
-_LONGEST_TURN: Final = timedelta(minutes=10)
+LONGEST_TURN: Final = timedelta(minutes=1)
 """A turn that ends later was taken by a clock that is wrong."""
 
-_FORGOTTEN: Final = (
-    "DELETE FROM series WHERE provider = ?",
-    "DELETE FROM actual WHERE provider = ?",
-    "DELETE FROM climate WHERE provider = ?",
-    "DELETE FROM score WHERE method = ?",
-    "DELETE FROM trust WHERE method = ?",
-)
+_BY_KEY: Final = (AuthError.label, PlanDenied.label)
+"""Failures that another key may mend."""
 
 
 class Asked:
@@ -69,7 +64,7 @@ class Asked:
                 {
                     "now": now.timestamp(),
                     "until": until.timestamp(),
-                    "wrong": (now + _LONGEST_TURN).timestamp(),
+                    "wrong": (now + LONGEST_TURN).timestamp(),
                 },
             )
             return taken.rowcount == 1
@@ -79,35 +74,31 @@ class Asked:
         with self._db.write() as db:
             db.execute("DELETE FROM refreshing WHERE until = ?", (until.timestamp(),))
 
-    def introduce(self, provider: str, meaning: str, access: str, now: datetime) -> datetime:
+    def introduce(self, provider: str, access: str, now: datetime) -> datetime:
         """Take note of how a provider is asked, and return since when it is asked so.
 
         Args:
             provider: Name of the provider.
-            meaning: What decides what its numbers mean. Where it changes, all that is kept of the
-                provider is forgotten: old errors say nothing of other numbers.
-            access: What decides whether it answers. Where it changes, old failures are forgotten.
+            access: What decides whether it answers. Where it changes, it is forgotten that the old
+                key was refused.
             now: The present moment.
         """
-        rows = self._db.read(
-            "SELECT meaning, access, since FROM provider WHERE name = ?", (provider,)
-        )
-        if rows and rows[0][:2] == (meaning, access):
-            return datetime.fromtimestamp(rows[0][2], UTC)
+        rows = self._db.read("SELECT access, since FROM provider WHERE name = ?", (provider,))
+        if rows and rows[0][0] == access:
+            return datetime.fromtimestamp(rows[0][1], UTC)
         with self._db.write() as db:
-            if rows and rows[0][0] != meaning:
-                for statement in _FORGOTTEN:
-                    for name in (provider, statistical(provider)):
-                        db.execute(statement, (name,))
-            db.execute("DELETE FROM failure WHERE provider = ?", (provider,))
-            row = (provider, meaning, access, now.timestamp())
-            db.execute("INSERT OR REPLACE INTO provider VALUES (?, ?, ?, ?)", row)
+            db.execute(
+                f"DELETE FROM failure WHERE {OF_PROVIDER} AND label IN (:auth, :plan)",  # noqa: S608 - constants
+                {"provider": provider, "auth": _BY_KEY[0], "plan": _BY_KEY[1]},
+            )
+            row = (provider, access, now.timestamp())
+            db.execute("INSERT OR REPLACE INTO provider VALUES (?, ?, ?)", row)
         return now
 
     def has_answered(self, provider: str, since: datetime) -> bool:
         """Tell whether a provider has answered anything since then."""
         rows = self._db.read(
-            "SELECT 1 FROM series WHERE provider = ? AND confirmed_at >= ? LIMIT 1",
-            (provider, since.timestamp()),
+            f"SELECT 1 FROM series WHERE {OF_PROVIDER} AND confirmed_at >= :since LIMIT 1",  # noqa: S608 - a constant
+            {"provider": provider, "since": since.timestamp()},
         )
         return bool(rows)

@@ -28,7 +28,7 @@ from carbon._series import joined
 from carbon._statistical import statistical
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from carbon._findings import Inspected
     from carbon._rows import Issue
@@ -88,7 +88,7 @@ class Believing:
 
     store: Store
     provider: str
-    others: Sequence[str]
+    others: Mapping[str, str]
     heard: dict[str, list[Issue]]
     zone: str
     now: datetime
@@ -194,7 +194,8 @@ class Believing:
         return self._newest(self.zone) if most == 1 else self._read(self.zone, most)
 
     def _read(self, zone: str, most: int) -> list[Issue]:
-        return self.store.issues(self.provider, zone, self.now - _LATEST, self.now, most=most)
+        kept = self.others.get(zone, self.provider)
+        return self.store.issues(kept, zone, self.now - _LATEST, self.now, most=most)
 
     def _from_start(self, series: IntensitySeries) -> IntensitySeries | None:
         """Return a series from the start of the window on; ``None`` if it says nothing then."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
-from carbon._quality import sound
+from carbon._quality import inspect, sound
 from carbon._series import Kind
 from carbon._statistical import (
     DAY,
@@ -24,6 +24,7 @@ from carbon._trust import JOB, SLACK, hindcast, hour_after, score_series, trust
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from carbon._findings import Norm
     from carbon._series import IntensitySeries
     from carbon._store import Store
     from carbon._trust import Score, Trust
@@ -112,16 +113,18 @@ def study(
     if not anew and before is not None and timedelta(0) <= now - before < EVERY:
         return None
     climate = store.climate(provider, zone)
-    actual = _actual(store, provider, zone, climate, now, anew=anew)
+    actual = _actual(store, provider, zone, now, None if anew else climate)
+    if climate is not None and actual is not None and not _goes_on(climate, actual, anew=anew):
+        climate, actual = None, _actual(store, provider, zone, now, None)
     if actual is None:
         return None
-    if climate is None or not _goes_on(climate, actual, anew=anew):
+    if climate is None:
         climate = Climate(
             until=midnight(actual.start), signal=actual.signal, accounting=actual.accounting
         )
     climate, hindcasts = _lived(climate, actual, now)
     scores = {
-        provider: _score_issues(store, provider, zone, actual, now),
+        provider: _score_issues(store, provider, zone, actual, now, norm=climate.norm),
         statistical(provider): hindcasts,
     }
     trusts = {
@@ -136,11 +139,11 @@ def study(
 
 
 def _actual(
-    store: Store, provider: str, zone: str, climate: Climate | None, now: datetime, *, anew: bool
+    store: Store, provider: str, zone: str, now: datetime, climate: Climate | None
 ) -> IntensitySeries | None:
-    """Return what has to be looked at of what was: all of it only where it is not yet known."""
+    """Return what has to be looked at of what was: all of it where no climate knows of it."""
     since = now - HISTORY - DAY
-    if climate is not None and not anew:
+    if climate is not None:
         since = max(since, min(climate.until - DAY, now - _OVER - _REVISED - DAY))
     actual = store.actual(provider, zone, since, now)
     if actual is None:
@@ -165,7 +168,8 @@ def _goes_on(climate: Climate, actual: IntensitySeries, *, anew: bool) -> bool:
 
 def _lived(climate: Climate, actual: IntensitySeries, now: datetime) -> tuple[Climate, list[Score]]:
     """Fold in the days that are surely over, and score what would have been forecast on each."""
-    values = hourly(actual, climate.until, midnight(now))
+    # Not beyond what is known: a feed that is late is no day without values.
+    values = hourly(actual, climate.until, midnight(min(now, actual.end)))
     scores: list[Score] = []
     for first in range(0, len(values) - 2 * HOURS + 1, HOURS):
         scores += hindcast(climate, values[first : first + 2 * HOURS])
@@ -183,9 +187,15 @@ def _trust(
 
 
 def _score_issues(
-    store: Store, provider: str, zone: str, actual: IntensitySeries, now: datetime
+    store: Store,
+    provider: str,
+    zone: str,
+    actual: IntensitySeries,
+    now: datetime,
+    *,
+    norm: Norm | None,
 ) -> list[Score]:
-    """Score the provider's own forecasts, eight a day.
+    """Score the provider's own forecasts, eight a day, as far as the quality gate believes them.
 
     Each is scored when its hours are over, and once more at the end, for actual values are revised.
     """
@@ -198,8 +208,10 @@ def _score_issues(
             continue
         seen.add(turn)
         for issue in store.issues(provider, zone, fetched_at, fetched_at, most=1):
-            alike = issue.series.family == (actual.signal, actual.accounting, Kind.FORECAST)
-            if alike and (made := score_series(issue.series, actual, fetched_at)):
+            ahead = inspect(issue.series, now=fetched_at, asked=issue.series.end, norm=norm).series
+            if ahead is None or ahead.family != (actual.signal, actual.accounting, Kind.FORECAST):
+                continue
+            if made := score_series(ahead, actual, fetched_at):
                 scores.append(made)
     return scores
 

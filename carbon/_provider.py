@@ -79,6 +79,13 @@ class Provider(Protocol):
         """What its intensities mean; ``None`` where it has none."""
         ...
 
+    def meaning(self, zone: str) -> str:
+        """Say what of its settings decides what its numbers of a zone mean; empty by default.
+
+        Numbers of another meaning are kept apart, and so is what was learned from them.
+        """
+        ...
+
     def has_intensity(self, zone: str) -> bool:
         """Tell without asking whether it knows the intensity of a zone."""
         ...
@@ -102,6 +109,17 @@ class Provider(Protocol):
     async def price(self, zone: str, start: datetime, end: datetime) -> Sequence[PriceSeries]:
         """Return what it has of a zone's electricity price within a window, as above."""
         ...
+
+
+def kept_as(provider: Provider, zone: str) -> str:
+    """Return the name under which a provider's numbers of a zone are kept, e.g. ``a (direct)``."""
+    meaning = provider.meaning(zone)
+    return f"{provider.name} ({meaning})" if meaning else provider.name
+
+
+def provider_of(kept: str) -> str:
+    """Return whose numbers are kept under a name."""
+    return kept.partition(" (")[0]
 
 
 class NoPrices:

@@ -53,6 +53,11 @@ _FAR_OUT: Final = 1.6
 _OTHER_LEVEL: Final = 6.0
 """Without a history: a mean that is off by this factor from the published one is another zone's."""
 
+_OTHER_UNIT: Final = 10.0
+"""A value that is below a tenth of the lowest seen is in another unit, also on the cleanest grids,
+where the margin of some g/kWh is as large as the values."""
+
+_ZERO_G: Final = 0.01
 _MOST_OUT: Final = 0.25
 """From this part out of range on it is the unit or the level, and the rest is no better."""
 
@@ -110,7 +115,7 @@ class _Looked(Looked[IntensitySeries]):
 
 def _zeros(looked: _Looked) -> Finding | None:
     """No lifecycle intensity is zero; a direct one may be for a while, where it has been before."""
-    zero = looked.values == 0
+    zero = looked.values < _ZERO_G
     if looked.series.accounting is not Accounting.LIFECYCLE:
         usual = looked.norm is not None and looked.norm.least <= 1
         zero &= False if usual else looked.long(zero, timedelta(hours=3))
@@ -153,9 +158,8 @@ def _out_of_range(looked: _Looked) -> Finding | None:
     norm = looked.norm
     if norm is None:
         return None
-    out = (looked.values > norm.most * _FAR_OUT + _GLITCH_G) | (
-        looked.values < norm.least / _FAR_OUT - _GLITCH_G
-    )
+    least = max(norm.least / _FAR_OUT - _GLITCH_G, norm.least / _OTHER_UNIT)
+    out = (looked.values > norm.most * _FAR_OUT + _GLITCH_G) | (looked.values < least)
     out &= ~looked.refused
     words = f"outside of what the zone has been at ({norm.least:.0f} to {norm.most:.0f} g/kWh)"
     finding = looked.refuse(out, Fault.OUT_OF_RANGE, words)
@@ -229,7 +233,8 @@ def _level(series: IntensitySeries, norm: Norm | None) -> Finding | None:
     if norm is not None or published is None or not comparable or not series.known:
         return None
     mean, usual = float(np.mean(series.known)), published.level.g_per_kwh
-    if usual / _OTHER_LEVEL - _GLITCH_G <= mean <= usual * _OTHER_LEVEL + _GLITCH_G:
+    least = max(usual / _OTHER_LEVEL - _GLITCH_G, usual / _OTHER_UNIT)
+    if least <= mean <= usual * _OTHER_LEVEL + _GLITCH_G:
         return None
     text = f"{mean:.0f} g/kWh on average, where the zone's published mean is {usual:.0f}"
     return Finding(fault=Fault.LEVEL, text=text, rejects=True)

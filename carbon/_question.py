@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from functools import partial
 from typing import TYPE_CHECKING, Final, Literal
 
+from carbon._asked import LONGEST_TURN
 from carbon._errors import (
     AuthError,
     BadResponse,
@@ -22,12 +23,13 @@ from carbon._errors import (
 )
 from carbon._learn import EVERY
 from carbon._price_quality import inspect_price
+from carbon._provider import kept_as
 from carbon._quality import inspect
 from carbon._rows import NOT_BELIEVED, Failure
 from carbon._series import IntensitySeries, Kind, PriceSeries, joined
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from carbon._provider import Provider
     from carbon._store import Store
@@ -56,6 +58,9 @@ _LEFT_ALONE: Final[Mapping[type[ProviderError], timedelta]] = {
     Transient: timedelta(minutes=1),
 }
 """How long a question that failed is not asked again."""
+
+_PATIENT: Final = 2.0
+"""Seconds below which it is no fault of a provider that it gave no answer."""
 
 _LONGEST_PAUSE: Final = timedelta(days=1)
 """What is to be left alone for longer was written by a clock that was wrong."""
@@ -108,7 +113,7 @@ class Asking:
             ``None`` if another process took too long: then this one asks beside it.
         """
         began = self.now
-        until = began + self.patience
+        until = began + min(self.patience, LONGEST_TURN)
         while not self.store.take_turn(self.now, until):
             if self.elapsed > self.patience.total_seconds() / 2:
                 return None
@@ -117,14 +122,15 @@ class Asking:
         return until
 
     def keep(self) -> None:
-        """Write what was heard since the last time.
-
-        Raises:
-            Unavailable: The store cannot be used.
-        """
-        with self.store.together():
-            for write in self.kept:
-                write()
+        """Write what was heard since the last time; a store that fails is noted."""
+        if not self.kept or self.broken:
+            return
+        try:
+            with self.store.together():
+                for write in self.kept:
+                    write()
+        except Unavailable as error:
+            self.fail(error)
         self.kept.clear()
 
     def fail(self, error: Unavailable) -> None:
@@ -136,13 +142,23 @@ class Asking:
 
 @dataclass
 class Question:
-    """One thing to be known of one zone."""
+    """One thing to be known of one zone.
+
+    Attributes:
+        asking: What all questions share.
+        zone: Grid zone.
+        what: What is to be known of it.
+        chain: Whom to ask, best first.
+        answered: Who is believed.
+        heard: Whether that was heard just now.
+    """
 
     asking: Asking
     zone: str
     what: What
     chain: Sequence[Provider]
     answered: Provider | None = None
+    heard: bool = False
 
     @property
     def store(self) -> Store:
@@ -155,6 +171,12 @@ class Question:
     @property
     def now(self) -> datetime:
         return self.asking.now
+
+    def pairs(self) -> Iterator[tuple[str, str]]:
+        """Yield under which names numbers of the zone are kept, with the zone."""
+        for provider in self.chain:
+            if self.what == "intensity" and self._knows(provider):
+                yield kept_as(provider, self.zone), self.zone
 
     def due(self) -> bool:
         """Tell whether somebody would be asked."""
@@ -195,25 +217,37 @@ class Question:
 
     def _fresh(self, provider: Provider) -> bool:
         """Tell whether a provider has answered so lately that it is not asked again."""
-        last = self.store.confirmed(provider.name, self.zone, self.what, self.now)
+        last = self.store.confirmed(kept_as(provider, self.zone), self.zone, self.what, self.now)
         fresh = last is not None and timedelta(0) <= self.now - last < provider.terms.fresh
         return fresh and not self._anew
 
     async def _believed(self, provider: Provider, seconds: float) -> bool:
         """Tell whether a provider has sent what can be believed, now or recently."""
-        name = provider.name
         if self._left_alone(provider):
             return False
         if self._fresh(provider):
             return True
+        wrong = await self._answer(provider, seconds)
+        if wrong:
+            # Kept all the same, and the next provider is asked.
+            until = self.now + provider.terms.fresh
+            self._failed(provider, Failure(NOT_BELIEVED, wrong, until))
+        self.heard = wrong == ""
+        return self.heard
+
+    async def _answer(self, provider: Provider, seconds: float) -> str | None:
+        """Ask, and say why the answer is of no use; empty where it is, ``None`` without one."""
+        name = provider.name
         try:
             async with asyncio.timeout(seconds):
                 found = await self._from(provider)
             self._require_own(name, found)
-            self.asking.kept.append(partial(self.store.add, name, found, self.now))
-            wrong = self._wrong(provider, found)
+            kept = kept_as(provider, self.zone)
+            self.asking.kept.append(partial(self.store.add, kept, found, self.now))
+            return self._wrong(provider, found)
         except TimeoutError:
-            self._note(provider, Transient(name, f"gave no answer within {seconds:.0f} s"))
+            if seconds >= _PATIENT:  # else it was this process that was in a hurry
+                self._note(provider, Transient(name, f"gave no answer within {seconds:.0f} s"))
         except Unavailable as error:
             if not isinstance(error, ProviderError):
                 raise  # the store
@@ -222,17 +256,12 @@ class Question:
             self._note(provider, error)
         except Exception as error:  # noqa: BLE001 - a fault in a client must not stop a run
             # Only its kind: a stranger's text may hold an address with a key in it.
-            self._note(provider, BadResponse(name, f"its client failed ({type(error).__name__})"))
-        else:
-            if not wrong:
-                return True
-            # Kept all the same, and the next provider is asked.
-            until = self.now + provider.terms.fresh
-            self._failed(provider, Failure(NOT_BELIEVED, wrong, until))
-        return False
+            fault = BadResponse(name, f"its client failed ({type(error).__name__})")
+            self._note(provider, fault)
+        return None
 
     def _left_alone(self, provider: Provider) -> bool:
-        failed = self.store.failure(provider.name, self.zone, self.what)
+        failed = self.store.failure(kept_as(provider, self.zone), self.zone, self.what)
         if failed is None or not timedelta(0) < failed.until - self.now <= _LONGEST_PAUSE:
             return False
         return not self._anew or failed.label == RateLimited.label
@@ -271,7 +300,10 @@ class Question:
             told = f"{name}: is not believed on the price of {self.zone}: {sold.refusal}."
             return told if sold.series is None else ""
         looked = inspect(
-            whole, now=self.now, asked=self.asking.end, norm=self.store.norm(name, self.zone)
+            whole,
+            now=self.now,
+            asked=self.asking.end,
+            norm=self.store.norm(kept_as(provider, self.zone), self.zone),
         )
         if looked.series is None:
             return f"{name}: is not believed for {self.zone}: {looked.refusal}."
@@ -288,10 +320,11 @@ class Question:
 
         Many a provider tells past and future in answers of their own, and a run is waiting.
         """
-        learned = self.store.learned_at(provider.name, self.zone)
+        kept = kept_as(provider, self.zone)
+        learned = self.store.learned_at(kept, self.zone)
         if learned is not None and timedelta(0) <= self.now - learned < EVERY:
             return timedelta(0)
-        known = self.store.known_until(provider.name, self.zone, self.now)
+        known = self.store.known_until(kept, self.zone, self.now)
         keep = provider.terms.keep
         if known is None:
             return _REVISED if keep else BACKLOG
@@ -308,5 +341,5 @@ class Question:
         self._failed(provider, Failure(label, str(error), self.now + pause))
 
     def _failed(self, provider: Provider, failure: Failure) -> None:
-        kept = partial(self.store.fail, provider.name, self.zone, self.what, failure)
-        self.asking.kept.append(kept)
+        kept = kept_as(provider, self.zone)
+        self.asking.kept.append(partial(self.store.fail, kept, self.zone, self.what, failure))

@@ -27,7 +27,7 @@ from carbon._question import BACKLOG, Asking, Question, What, in_a_line
 from carbon._statistical import DAY, HISTORY, statistical
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Coroutine, Mapping, Sequence
 
     from carbon._provider import Provider, Terms
     from carbon._store import Store
@@ -35,6 +35,9 @@ if TYPE_CHECKING:
 _log = logging.getLogger("carbon")
 
 _WHATS: Final[tuple[What, ...]] = ("intensity", "price")
+
+_KEPT_EVERY: Final = 1.0
+"""Seconds after which what has come is kept, though others are still waited for."""
 
 _SCORED: Final = timedelta(days=4)
 """By then a forecast has been scored, and is kept no longer."""
@@ -98,13 +101,14 @@ async def refresh(
     try:
         if any(question.due() for question in questions):
             turn = await asking.turn()
-            await asyncio.gather(*(question.ask() for question in questions))
-            asking.keep()
-            await _ask_alike(questions)
-            asking.keep()
+            await _answered(asking, [question.ask() for question in questions])
+            await _answered(asking, _asked_alike(questions))
             terms = {**(left or {}), **{name: one.terms for name, one in by_name.items()}}
             if not asking.broken:
-                _settle(store, by_name, needs, terms, asking.now, anew=history is not None)
+                _learn(asking, questions)
+            if not asking.broken and any(question.heard for question in questions):
+                # Where nobody tells what is ahead of it, the clock may be wrong by a year.
+                _forget(store, terms, asking.now)
     except Unavailable as error:
         asking.fail(error)
     finally:
@@ -114,46 +118,56 @@ async def refresh(
     return (asking.broken,) if asking.broken else ()
 
 
-async def _ask_alike(questions: Sequence[Question]) -> None:
+async def _answered(asking: Asking, questions: Sequence[Coroutine[None, None, None]]) -> None:
+    """Wait for answers, and keep what has come every now and then: this process may be killed."""
+    async with asyncio.TaskGroup() as group:
+        waiting = {group.create_task(question) for question in questions}
+        while waiting:
+            _, waiting = await asyncio.wait(waiting, timeout=_KEPT_EVERY)
+            asking.keep()
+
+
+def _asked_alike(questions: Sequence[Question]) -> list[Coroutine[None, None, None]]:
     """Ask once more for zones whose numbers cannot be compared with those of home."""
     home = questions[0].answered if questions else None
-    if home is not None:
-        unlike = (
-            question
-            for question in questions
-            if question.what == "intensity"
-            and question.answered is not None
-            and question.answered.family != home.family
-        )
-        await asyncio.gather(*(question.ask(like=home) for question in unlike))
+    if home is None:
+        return []
+    return [
+        question.ask(like=home)
+        for question in questions
+        if question.what == "intensity"
+        and question.answered is not None
+        and question.answered.family != home.family
+    ]
 
 
-def _settle(
-    store: Store,
-    providers: Mapping[str, Provider],
-    needs: Sequence[Need],
-    terms: Mapping[str, Terms],
-    now: datetime,
-    *,
-    anew: bool,
-) -> None:
-    """Learn from what came, and forget what the terms want forgotten.
+def _learn(asking: Asking, questions: Sequence[Question]) -> None:
+    """Learn from what came.
 
     Raises:
         Unavailable: The store cannot be used.
     """
     lessons = []
-    known = [(name, need.zone) for need in needs for name in need.chain if name in providers]
-    for name, zone in known:
+    for kept, zone in dict.fromkeys(pair for question in questions for pair in question.pairs()):
         try:
-            lessons.append(study(store, name, zone, now, anew=anew))
+            anew = asking.history is not None
+            lessons.append(study(asking.store, kept, zone, asking.now, anew=anew))
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 - what is learned must not stop what is decided
-            _log.warning("Nothing was learned of %s (%s): %s", zone, name, in_a_line(error))
-    with store.together():  # one commit: each waits for the disk
+            _log.warning("Nothing was learned of %s (%s): %s", zone, kept, in_a_line(error))
+    with asking.store.together():  # one commit: each waits for the disk
         for lesson in filter(None, lessons):
-            lesson.keep(store)
+            lesson.keep(asking.store)
+
+
+def _forget(store: Store, terms: Mapping[str, Terms], now: datetime) -> None:
+    """Forget what the terms of providers want forgotten, and what is of no use any more.
+
+    Raises:
+        Unavailable: The store cannot be used.
+    """
+    with store.together():
         for name, one in terms.items():
             keep = one.keep or HISTORY + BACKLOG
             scored, judged = now - min(keep, _SCORED), now - _JUDGED

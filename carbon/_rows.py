@@ -25,7 +25,7 @@ _LEAST_APART: Final = 60.0
 NOT_BELIEVED: Final = "not-believed"
 """Label of an answer that came, and that the quality gate refused."""
 
-VERSION: Final = 3
+VERSION: Final = 4
 TABLES: Final = frozenset(
     {"series", "actual", "failure", "score", "norm", "trust", "climate", "provider", "refreshing"}
 )
@@ -48,9 +48,13 @@ CREATE TABLE score (
 CREATE TABLE climate (
   provider TEXT, zone TEXT, at REAL, climate TEXT, PRIMARY KEY (provider, zone));
 CREATE TABLE trust (method TEXT, zone TEXT, at REAL, trust TEXT, PRIMARY KEY (method, zone));
-CREATE TABLE provider (name TEXT PRIMARY KEY, meaning TEXT, access TEXT, since REAL);
+CREATE TABLE provider (name TEXT PRIMARY KEY, access TEXT, since REAL);
 CREATE TABLE refreshing (one INTEGER PRIMARY KEY CHECK (one = 1), until REAL);
 """
+
+OF_PROVIDER: Final = "(provider = :provider OR provider LIKE :provider || ' (%')"
+OF_METHOD: Final = "(method = :provider OR method LIKE :provider || ' (%')"
+"""All that is kept of a provider or a method, whatever its numbers mean."""
 
 # What was confirmed later than now was so by a clock that is wrong: it counts from when it came.
 ISSUES: Final = """

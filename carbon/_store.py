@@ -21,6 +21,8 @@ from carbon._rows import (
     ADD_POINT,
     ISSUES,
     NEWEST,
+    OF_METHOD,
+    OF_PROVIDER,
     PRICE,
     Issue,
     amounts,
@@ -280,23 +282,24 @@ class Store(Asked):
         """Forget what a provider sent.
 
         Args:
-            provider: Name of the provider.
+            provider: Name of the provider; whatever its numbers mean.
             forecasts: Forecasts and prices that were last sent before this are forgotten.
             actual: Actual values from before this are forgotten.
             scores: Scores of issues from before this are forgotten.
         """
+        limits = {
+            "provider": provider,
+            "forecasts": forecasts.timestamp(),
+            "actual": actual.timestamp(),
+            "scores": scores.timestamp(),
+        }
         with self._db.write() as db:
-            db.execute(
-                "DELETE FROM series WHERE provider = ? AND confirmed_at < ?",
-                (provider, forecasts.timestamp()),
-            )
-            db.execute(
-                "DELETE FROM actual WHERE provider = ? AND ends < ?", (provider, actual.timestamp())
-            )
-            db.execute(
-                "DELETE FROM score WHERE method = ? AND issued_at < ?",
-                (provider, scores.timestamp()),
-            )
+            for statement in (
+                f"DELETE FROM series WHERE {OF_PROVIDER} AND confirmed_at < :forecasts",  # noqa: S608 - a constant
+                f"DELETE FROM actual WHERE {OF_PROVIDER} AND ends < :actual",  # noqa: S608 - a constant
+                f"DELETE FROM score WHERE {OF_METHOD} AND issued_at < :scores",  # noqa: S608 - a constant
+            ):
+                db.execute(statement, limits)
 
 
 def _add_ahead(

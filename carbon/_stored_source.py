@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from carbon._belief import Belief, Believing
 from carbon._errors import NoSignal
 from carbon._price_belief import PriceBelief, believe_price
+from carbon._provider import provider_of
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -25,7 +26,7 @@ class StoredSource:
 
     Args:
         store: The outlook store.
-        providers: Zone to the name of its provider.
+        providers: Zone to the name under which its provider's numbers are kept.
         now: The present moment; nothing that was fetched later is looked at.
         name: Name for people.
         before: The source that comes before this one; what it lacked is said with the numbers.
@@ -100,8 +101,9 @@ class StoredSource:
     def _believe(self, zone: str, start: datetime, end: datetime) -> Belief:
         provider = self._providers.get(zone)
         if provider is None:
-            return Belief(None, reasons=(f"{self.name} has no provider for zone {zone}",))
-        others = tuple(other for other, name in self._providers.items() if name == provider)
+            return Belief(None, reasons=(f"{self.name} is not asked for zone {zone}",))
+        own = provider_of(provider)
+        others = {one: name for one, name in self._providers.items() if provider_of(name) == own}
         made = Believing(self._store, provider, others, self._heard, zone, self._now, start, end)
         belief = made.belief()
         findings, reasons = tuple(made.findings), tuple(made.reasons)
@@ -122,7 +124,7 @@ class StoredSource:
         if provider is None:
             return PriceBelief(None, reasons=(f"{self.name} has no price of zone {zone}",))
         belief = believe_price(self._store, provider, zone, self._now, (start, end))
-        if belief.series is not None and provider in self._unshown:
+        if belief.series is not None and provider_of(provider) in self._unshown:
             belief = replace(belief, series=replace(belief.series, shown=False))
         if self._before is None:
             return belief

@@ -163,6 +163,10 @@ class StaticProvider:
         found = (one.family[:2] for one in self.series if isinstance(one, IntensitySeries))
         return next(found, None)
 
+    def meaning(self, zone: str) -> str:  # noqa: ARG002 - the seam asks for a zone
+        """Tell that nothing changes what its numbers mean."""
+        return ""
+
     def has_intensity(self, zone: str) -> bool:
         """Tell that it may know any zone but one that is named like none."""
         return not zone.startswith("XX")

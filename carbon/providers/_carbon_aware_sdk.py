@@ -142,6 +142,11 @@ class CarbonAwareSdk(NoPrices):
         """What its intensities mean, as it was declared."""
         return self.signal, self.accounting
 
+    def meaning(self, zone: str) -> str:
+        """Say what was declared of it: another server or source sends other numbers."""
+        told = (self.base_url, self.signal.value, self.accounting.value, self.locations.get(zone))
+        return ", ".join(filter(None, told))
+
     def has_intensity(self, zone: str) -> bool:
         """Tell whether a location was given for the zone."""
         return zone in self.locations

@@ -121,6 +121,11 @@ class ElectricityMaps:
         """What its intensities mean."""
         return Signal.AVERAGE, self.accounting
 
+    def meaning(self, zone: str) -> str:
+        """Say which emissions are counted, if not all, and of which cloud region, if of one."""
+        accounting = self.accounting.value if self.accounting is not Accounting.LIFECYCLE else ""
+        return ", ".join(filter(None, (accounting, (self.regions or {}).get(zone))))
+
     def has_intensity(self, zone: str) -> bool:
         """Tell whether a zone is written as Electricity Maps writes them: it covers the world."""
         return zone in (self.regions or {}) or wire.ZONE.fullmatch(zone) is not None

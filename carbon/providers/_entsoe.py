@@ -80,6 +80,10 @@ class Entsoe:
     def __post_init__(self) -> None:
         mask(self.token, "entsoe.token")
 
+    def meaning(self, zone: str) -> str:  # noqa: ARG002 - the seam asks for a zone
+        """Tell that nothing changes what its numbers mean."""
+        return ""
+
     def has_intensity(self, zone: str) -> bool:  # noqa: ARG002 - the seam asks for a zone
         """Tell that it has no intensities."""
         return False

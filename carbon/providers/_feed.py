@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Final, TypedDict
 from pydantic import SecretStr
 
 from carbon._errors import BadInput, Unavailable
-from carbon._provider import Terms
+from carbon._provider import Terms, kept_as
 from carbon._refresh import Need, refresh
 from carbon._signals import Signals
 from carbon._store import Store
@@ -132,9 +132,10 @@ class Feed:
             patience: Longest time.
         """
         needs = [Need(zone, self.signals.chain(zone), zone in priced) for zone in zones]
-        try:
+
+        async def ask() -> tuple[str, ...]:
             async with Web(patience=patience) as web:
-                self._refreshed = await refresh(
+                return await refresh(
                     self.store,
                     self._introduced(web, now),
                     needs,
@@ -144,8 +145,16 @@ class Feed:
                     patience=patience,
                     left=_TERMS,
                 )
-        except Unavailable as error:
-            self._refreshed = (str(error),)
+
+        try:
+            try:
+                self._refreshed = await ask()
+            except Unavailable as error:
+                self._refreshed = (str(error),)
+            if self._refreshed and self.store.path is not None:
+                # The file fails, and the providers may not: what they say is kept in memory.
+                self.store, self._opened = Store.copied(self.store.path), self._refreshed
+                self._refreshed = await ask()
         except Exception as error:  # noqa: BLE001 - whatever fails here, the run must start
             _log.warning("The signal providers were not asked", exc_info=True)
             self._refreshed = (f"the signal providers were not asked ({type(error).__name__})",)
@@ -154,22 +163,21 @@ class Feed:
         """Return the providers, after the store was told how they are asked now."""
         found = list(self._providers(web))
         for provider in found:
-            since = self.store.introduce(provider.name, *self._marks(provider.name), now)
+            since = self.store.introduce(provider.name, self._access(provider.name), now)
             if isinstance(provider, ElectricityMaps):
                 provider.worked = self.store.has_answered(provider.name, since)
         return found
 
-    def _marks(self, name: str) -> tuple[str, str]:
-        """Return what decides what a provider's numbers mean, and whether it answers.
+    def _access(self, name: str) -> str:
+        """Return what decides whether a provider answers: its address and the key.
 
         Of a key one byte of its digest is kept: it tells another key in 255 of 256 cases, and
         nobody learns the key from it.
         """
         setting = getattr(self.signals, name.replace("-", "_"))
-        about = {} if name == CarbonAwareSdk.name else {"url", "version"}
         keys = self.keys.of(name)
         mark = hashlib.sha256("\n".join(keys).encode()).hexdigest()[:2] if keys else ""
-        return setting.model_dump_json(exclude=about), f"{setting.url} {mark}"
+        return f"{setting.url} {mark}"
 
     def sources(self, zones: Collection[str], now: datetime) -> tuple[StoredSource, ...]:
         """Return what is believed, best provider first, as sources that ask nobody.
@@ -190,18 +198,21 @@ class Feed:
                 for name in self.signals.chain(zone)
                 if name in able and (able[name].has_intensity(zone) or able[name].has_price(zone))
             ]
-            chains[zone] = self._by_silence(zone, chain, now)
+            chains[zone] = self._by_silence(zone, [able[name] for name in chain], now)
             if chains[zone][:1] != chain[:1]:
                 hours = _SILENT / timedelta(hours=1)
                 notes[zone] = f"{zone}: {chain[0]} was not heard for {hours:.0f} h or more"
         found: list[StoredSource] = []
         for rank in range(max(map(len, chains.values()), default=0)):
-            names = {zone: chain[rank] for zone, chain in chains.items() if rank < len(chain)}
+            ranked = {
+                zone: able[chain[rank]] for zone, chain in chains.items() if rank < len(chain)
+            }
+            names = {zone: kept_as(provider, zone) for zone, provider in ranked.items()}
             source = StoredSource(
                 self.store,
                 names,
                 now,
-                name=" or ".join(dict.fromkeys(names.values())),
+                name=" or ".join(dict.fromkeys(one.name for one in ranked.values())),
                 before=found[-1] if found else None,
                 notes=notes,
                 unshown={name for name in able if not able[name].terms.prices_shown},
@@ -209,15 +220,19 @@ class Feed:
             found.append(source)
         return tuple(found)
 
-    def _by_silence(self, zone: str, chain: list[str], now: datetime) -> list[str]:
+    def _by_silence(self, zone: str, chain: list[Provider], now: datetime) -> list[str]:
         """Put those who spoke once and have not for long last, the one heard last before others."""
+        names = [provider.name for provider in chain]
         try:
-            heard = {name: self.store.confirmed(name, zone, "intensity", now) for name in chain}
+            heard = {
+                one.name: self.store.confirmed(kept_as(one, zone), zone, "intensity", now)
+                for one in chain
+            }
         except Unavailable:
-            return chain  # the source that is made of it will say so
+            return names  # the source that is made of it will say so
         silent = {name: at for name, at in heard.items() if at and now - at >= _SILENT}
         last = sorted(silent, key=lambda name: silent[name], reverse=True)
-        return [name for name in chain if name not in silent] + last
+        return [name for name in names if name not in silent] + last
 
     def _providers(self, web: Web) -> Iterator[Provider]:
         """Yield the providers whose keys are there; one that cannot be made is told of."""

@@ -118,6 +118,10 @@ class GBCarbonIntensity(NoPrices):
         if self.region is not None and self.region not in _REGIONS.values():
             raise BadInput("region", f"{self.region} is no region", "Give 1 to 17; London is 13.")
 
+    def meaning(self, zone: str) -> str:
+        """Say which region stands for Great Britain, if one does."""
+        return f"region {self.region}" if self.region and zone == "GB" else ""
+
     def has_intensity(self, zone: str) -> bool:
         """Tell whether the zone is Great Britain or one of its regions."""
         return zone == _NATION or zone in _REGIONS

@@ -101,6 +101,10 @@ class WattTime(NoPrices):
         if not self.username or not self.password.get_secret_value():
             raise BadInput("watttime login", "user or password is empty", "Give both.")
 
+    def meaning(self, zone: str) -> str:
+        """Say which of its regions stands for a zone, if another one than usual."""
+        return (self.regions or {}).get(zone, "")
+
     def has_intensity(self, zone: str) -> bool:
         """Tell whether the zone is one of WattTime's regions."""
         return self._region(zone) is not None

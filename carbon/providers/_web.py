@@ -56,6 +56,10 @@ _REST: Final = timedelta(seconds=30)
 _SOON: Final = 0.1
 """Seconds of rest that are taken for over: a pause that was kept is never exact."""
 
+_APART: Final = 0.01
+"""Seconds between two questions to a provider. A small server takes few connections at a time (the
+backlog of Python's own is 5), and one that it does not take is tried again after a second."""
+
 _SHORTEST_SECRET: Final = 4
 _LOOKED_AT: Final = 1000
 
@@ -155,6 +159,7 @@ class Web:
             lambda: asyncio.Semaphore(together)
         )
         self._resting: dict[str, float] = {}
+        self._next: defaultdict[str, float] = defaultdict(float)
         self._client: httpx.AsyncClient | None = None
 
     async def __aenter__(self) -> Self:
@@ -232,6 +237,9 @@ class Web:
         left = self._resting.get(provider, 0.0) - loop.time()
         if left > _SOON:
             raise RateLimited(provider, timedelta(seconds=math.ceil(left)))
+        at = max(self._next[provider], loop.time())
+        self._next[provider] = at + _APART
+        await asyncio.sleep(at - loop.time())
         try:
             return read(await self._once(provider, request, auth))
         except RateLimited as error:

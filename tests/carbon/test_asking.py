@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import dataclasses
 import os
 import signal
+import sqlite3
 import subprocess
 import sys
 import time
+from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -30,12 +31,20 @@ from carbon import (
     refresh,
 )
 from carbon._learn import learn
-from carbon._provider import Terms
+from carbon._provider import Terms, kept_as, provider_of
 from carbon._refresh import Need
 from carbon._rows import Failure
 from carbon._series import regular
 from carbon._statistical import statistical
-from carbon.providers import ElectricityMaps, Feed, Keys, Web
+from carbon.providers import (
+    CarbonAwareSdk,
+    ElectricityMaps,
+    Feed,
+    GBCarbonIntensity,
+    Keys,
+    WattTime,
+    Web,
+)
 from carbon.testing import StaticProvider
 
 if TYPE_CHECKING:
@@ -266,71 +275,80 @@ def test_terms_that_forbid_keeping_still_teach(path: Path) -> None:
 # -- how a provider is asked -----------------------------------------------------------------------
 
 
-def filled(path: Path) -> Store:
-    """Return a store that has something of everything."""
-    store = Store(path)
-    store.introduce("a", "lifecycle", "key 1", NOW - 9 * DAY)
-    store.add("a", [series(HOME, 24 * 20, start=NOW - 20 * DAY, kind=Kind.ACTUAL)], NOW)
-    store.add("a", [series(HOME)], NOW)
-    learn(store, "a", HOME, NOW)
-    store.fail("a", AWAY, "intensity", Failure("auth", "a: bad key.", NOW + HOUR))
-    return store
-
-
-def what_is_known(store: Store) -> list[bool]:
-    """Tell of which things there is something: forecast, past, climate, trust, failure."""
-    return [
-        bool(store.issues("a", HOME, NOW - DAY, NOW)),
-        store.actual("a", HOME, NOW - DAY, NOW) is not None,
-        store.climate("a", HOME) is not None,
-        store.trust(statistical("a"), HOME) is not None,
-        bool(store.issues(statistical("a"), HOME, NOW - DAY, NOW)),
-        store.failure("a", AWAY, "intensity") is not None,
-    ]
-
-
-def test_the_same_way_of_asking_changes_nothing(path: Path) -> None:
-    """Since when a provider is asked so is remembered."""
-    store = filled(path)
-    assert store.introduce("a", "lifecycle", "key 1", NOW) == NOW - 9 * DAY
-    assert all(what_is_known(store))
-
-
 def test_a_corrected_key_is_tried_at_once(path: Path) -> None:
-    """What failed with the old key says nothing of the new one; numbers stay."""
-    store = filled(path)
-    assert store.introduce("a", "lifecycle", "key 2", NOW) == NOW
-    assert what_is_known(store) == [True] * 5 + [False]
+    """That the old one was refused says nothing of the new one; other pauses are kept."""
+    store = Store(path)
+    assert store.introduce("a", "key 1", NOW - 9 * DAY) == NOW - 9 * DAY
+    for zone, label in ((HOME, "auth"), (AWAY, "rate-limited")):
+        store.fail("a (direct)", zone, "intensity", Failure(label, "a: no.", NOW + HOUR))
+    store.fail("b", HOME, "intensity", Failure("auth", "b: no.", NOW + HOUR))
+    assert store.introduce("a", "key 1", NOW) == NOW - 9 * DAY
+    assert store.failure("a (direct)", HOME, "intensity") is not None
+    assert store.introduce("a", "key 2", NOW) == NOW
+    assert store.failure("a (direct)", HOME, "intensity") is None
+    assert store.failure("a (direct)", AWAY, "intensity") is not None
+    assert store.failure("b", HOME, "intensity") is not None
 
 
-def test_numbers_of_another_meaning_are_forgotten(path: Path) -> None:
-    """After a change from lifecycle to direct emissions old errors would correct wrongly."""
-    store = filled(path)
-    store.introduce("b", "lifecycle", "key 1", NOW)
-    store.introduce("a", "direct", "key 1", NOW)
-    assert what_is_known(store) == [False] * 6
+def test_numbers_of_another_meaning_are_kept_apart(path: Path) -> None:
+    """Two fleets on one store: the country's intensity for one, London's for the other."""
+    web = Web()
+    national, london = GBCarbonIntensity(web), GBCarbonIntensity(web, region=13)
+    assert kept_as(national, "GB") == "gb-carbon-intensity"
+    assert kept_as(london, "GB") == "gb-carbon-intensity (region 13)"
+    assert kept_as(london, "GB-7") == kept_as(national, "GB-7")
+    assert provider_of(kept_as(london, "GB")) == provider_of(kept_as(national, "GB"))
+    feeds = [
+        Feed(Signals.model_validate({"gb-carbon-intensity": {"region": region}}), Keys(), path)
+        for region in (None, 13)
+    ]
+    level = IntensitySeries(
+        "GB",
+        *regular(NOW, HOUR, 48),
+        [250.0 + h % 9 for h in range(48)],
+        "s",
+        kind=Kind.FORECAST,
+        accounting=DIRECT,
+    )
+    feeds[0].store.add(kept_as(national, "GB"), [level], NOW)
+    for feed, known in zip(feeds, (True, False), strict=True):
+        outlook = look(feed.sources(["GB"], NOW), ["GB"], "GB", NOW, NOW + DAY, priced=())
+        assert bool(outlook.intensity) == known
 
 
-def test_a_changed_setting_reaches_the_store(path: Path) -> None:
-    """The accounting decides what is meant, address and key whether it is answered."""
-    keys = Keys(electricity_maps_token=SecretStr("a-token-of-a-test"))
-    plain = Feed(Signals(), keys, path)
-    name = ElectricityMaps.name
-    meaning, access = plain._marks(name)
-    direct = Signals.model_validate({name: {"accounting": "direct"}})
-    assert Feed(direct, keys, path)._marks(name) != (meaning, access)
-    assert Feed(direct, keys, path)._marks(name)[1] == access
-    mirror = Signals.model_validate({name: {"url": "http://127.0.0.1:9"}})
-    assert Feed(mirror, keys, path)._marks(name)[0] == meaning
-    assert Feed(mirror, keys, path)._marks(name)[1] != access
-    other = {
-        Feed(
-            Signals(), dataclasses.replace(keys, electricity_maps_token=SecretStr(text)), path
-        )._marks(name)[1]
+def test_each_setting_that_changes_the_numbers_is_in_the_name() -> None:
+    """Accounting, region, server, location; the address of a mirror is not."""
+    web, token = Web(), SecretStr("a-token-of-a-test")
+    plain = ElectricityMaps(web, token)
+    assert (
+        plain.meaning(HOME)
+        == ElectricityMaps(web, token, base_url="http://x.y").meaning(HOME)
+        == ""
+    )
+    told = {
+        ElectricityMaps(web, token, accounting=DIRECT).meaning(HOME),
+        ElectricityMaps(web, token, regions={HOME: "aws:eu-central-1"}).meaning(HOME),
+        WattTime(web, "u", SecretStr("p"), regions={HOME: "CAISO_NORTH"}).meaning(HOME),
+        *(
+            CarbonAwareSdk(web, url, {HOME: place}, MARGINAL, DIRECT).meaning(HOME)
+            for url in ("http://one", "http://two")
+            for place in ("westus", "eastus")
+        ),
+    }
+    assert len(told) == 7
+    assert "" not in told
+
+
+def test_another_key_is_another_way_of_asking(path: Path) -> None:
+    """And nobody learns the key from what is kept of it."""
+    marks = {
+        Feed(Signals(), Keys(electricity_maps_token=SecretStr(text)), path)._access(
+            ElectricityMaps.name
+        )
         for text in ("token-one", "token-two", "token-three", "token-four")
     }
-    assert len({access, *other}) >= 4
-    assert not any("token" in mark for mark in other)
+    assert len(marks) >= 3
+    assert not any("token" in mark or len(mark) > 7 for mark in marks)
 
 
 def test_a_refused_key_that_worked_is_asked_too_often(path: Path) -> None:
@@ -348,18 +366,18 @@ def test_a_refused_key_that_worked_is_asked_too_often(path: Path) -> None:
 
 
 def test_what_is_kept_of_a_provider_without_its_key_goes_too(path: Path) -> None:
-    """Terms hold also when it is not asked any more."""
-    store = Store(path)
-    name, then = ElectricityMaps.name, NOW - 5 * DAY
-    store.add(
-        name, [series(HOME, start=then - DAY, kind=Kind.ACTUAL), series(HOME, start=then)], then
-    )
-    feed = Feed(
-        Signals.model_validate({"energy-charts": {"url": "http://127.0.0.1:9"}}), Keys(), path
-    )
-    asyncio.run(feed.refresh([HOME], now=NOW, until=NOW + DAY, patience=SECOND))
-    assert not store.issues(name, HOME, then - DAY, NOW)
-    assert store.actual(name, HOME, then - 2 * DAY, NOW) is None
+    """Terms hold also when it is not asked any more, whatever its numbers mean."""
+    store, then = Store(path), NOW - 5 * DAY
+    names = (ElectricityMaps.name, f"{ElectricityMaps.name} (direct)")
+    for name in names:
+        past, ahead = (series(HOME, start=then - DAY, kind=Kind.ACTUAL), series(HOME, start=then))
+        store.add(name, [past, ahead], then)
+    terms = {ElectricityMaps.name: ElectricityMaps.terms}
+    other, needs = StaticProvider([series(HOME)], name="a"), [Need(HOME, ("a",))]
+    asyncio.run(refresh(store, [other], needs, now=NOW, until=NOW + DAY, left=terms))
+    for name in names:
+        assert not store.issues(name, HOME, then - DAY, NOW)
+        assert store.actual(name, HOME, then - 2 * DAY, NOW) is None
 
 
 def test_notes_are_those_of_the_last_time(path: Path) -> None:
@@ -380,3 +398,115 @@ def test_a_transient_fault_of_home_is_not_waited_for_by_others(path: Path) -> No
     sound = StaticProvider([series(AWAY)], name="b")
     asyncio.run(asked(store, broken, sound))
     assert store.issues("b", AWAY, NOW - DAY, NOW)
+
+
+# -- what goes wrong -------------------------------------------------------------------------------
+
+
+def test_a_hurry_is_no_fault_of_the_provider(path: Path) -> None:
+    """Who had no time to wait does not keep others from asking."""
+    store, provider = Store(path), Listening([series(HOME)], name="a")
+    provider.delay = 0.4
+    asyncio.run(asked(store, provider, zones=[HOME], patience=SECOND / 10))
+    assert store.failure("a", HOME, "intensity") is None
+    asyncio.run(asked(store, provider, zones=[HOME]))
+    assert store.issues("a", HOME, NOW - DAY, NOW)
+
+
+def test_what_has_come_is_kept_while_others_are_waited_for(path: Path) -> None:
+    """A process that is killed while one provider hangs has kept what the others said."""
+    store = Store(path)
+    quick, stuck = (
+        StaticProvider([series(HOME)], name="a"),
+        StaticProvider([], name="b", hangs=True),
+    )
+    needs = [Need(HOME, ("a",)), Need(AWAY, ("b",))]
+
+    async def killed() -> None:
+        asking = asyncio.create_task(
+            refresh(store, [quick, stuck], needs, now=NOW, until=NOW + DAY, patience=30 * SECOND)
+        )
+        await asyncio.sleep(1.6)
+        asking.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+    asyncio.run(killed())
+    assert Store(path).issues("a", HOME, NOW - DAY, NOW)
+    assert store.take_turn(NOW, NOW + SECOND), "the turn was given back"
+
+
+def grown(path: Path, days: int, until: datetime) -> tuple[Store, IntensitySeries]:
+    """Return a store that has learned from so many days, and the actual values of more of them."""
+    store = Store(path)
+    whole = series(HOME, 24 * (days + 20), start=until - days * DAY, kind=Kind.ACTUAL)
+    store.add("a", [whole.within(whole.start, until)], until)
+    learn(store, "a", HOME, until)
+    return store, whole
+
+
+@pytest.mark.parametrize("hours", [12, 30, 50, 96])
+def test_an_outage_does_not_forget_what_is_usual(path: Path, hours: int) -> None:
+    """While actual values fail to come and after they came back, it is as old as it was."""
+    store, whole = grown(path, 40, NOW)
+    for step in range(0, hours, 6):
+        learn(store, "a", HOME, NOW + step * HOUR, anew=False)
+    back = NOW + hours * HOUR
+    store.add("a", [whole.within(back - 2 * HOUR, back)], back)
+    learn(store, "a", HOME, back)
+    for step in range(0, 100, 12):
+        now = back + step * HOUR
+        store.add("a", [whole.within(back, now)] if step else [], now)
+        learn(store, "a", HOME, now)
+    climate = store.climate("a", HOME)
+    assert climate is not None
+    assert climate.days >= 40
+    assert climate.norm is not None
+    assert climate.norm.days >= 38
+
+
+@pytest.mark.parametrize("ahead", [2, 3, 30, 365])
+def test_a_clock_that_is_ahead_once_destroys_nothing(path: Path, ahead: int) -> None:
+    """Nothing is pruned by it, and the climate goes on as before."""
+    store, whole = grown(path, 40, NOW)
+    provider = StaticProvider([whole.within(whole.start, NOW), series(HOME)], name="a")
+    asyncio.run(asked(store, provider, zones=[HOME], now=NOW + ahead * DAY))
+    provider.series = (whole.within(whole.start, NOW + 3 * HOUR), series(HOME, 52))
+    asyncio.run(asked(store, provider, zones=[HOME], now=NOW + 3 * HOUR))
+    climate = store.climate("a", HOME)
+    assert climate is not None
+    assert climate.days >= 38
+    assert store.actual("a", HOME, NOW - 30 * DAY, NOW) is not None
+
+
+def test_what_the_gate_refused_teaches_nothing(path: Path) -> None:
+    """A day of lies is not taken for the usual error of weeks."""
+    found = []
+    for lies in (False, True):
+        store, whole = grown(path.with_name(f"{lies}.sqlite"), 40, NOW)
+        for hour in range(0, 24 * 18, 3):
+            now = NOW + hour * HOUR
+            store.add("a", [whole.within(NOW, now)] if hour else [], now)
+            told = whole.within(now.replace(minute=0), now.replace(minute=0) + 2 * DAY)
+            values = [v * 3.5 if lies and 200 <= hour < 248 and v else v for v in told.values]
+            sent = IntensitySeries(HOME, told.starts, told.end, values, "s", kind=Kind.FORECAST)
+            store.add("a", [sent], now)
+            learn(store, "a", HOME, now, anew=hour % 12 == 0)
+        own = store.trust("a", HOME)
+        assert own is not None
+        found.append(own)
+    assert found[1].bias == pytest.approx(found[0].bias, abs=1)
+    assert max(found[1].deviation) == pytest.approx(max(found[0].deviation), abs=2)
+
+
+def test_a_file_that_fails_later_is_left_for_memory(path: Path) -> None:
+    """While another process holds the file's lock, the providers are asked all the same."""
+    feed = Feed(Signals.model_validate({"order": ["energy-charts"]}), Keys(), path)
+    provider = StaticProvider([series(HOME)], name="energy-charts")
+    feed._providers = lambda _: iter([provider])  # type: ignore[method-assign,assignment]
+    with closing(sqlite3.connect(path)) as other:
+        other.execute("BEGIN EXCLUSIVE")
+        asyncio.run(feed.refresh([HOME], now=NOW, until=NOW + DAY, patience=9 * SECOND))
+        assert provider.asked
+        assert feed.store.issues("energy-charts", HOME, NOW - DAY, NOW)
+        assert any("busy" in note for note in feed.notes)

@@ -247,8 +247,8 @@ def test_who_hangs_costs_its_share_and_is_remembered(store: Store) -> None:
     """The next provider is reached within the patience, and the one that hangs is left alone."""
     stuck = StaticProvider(name="a", hangs=True)
     good = StaticProvider([ahead(HOME), ahead(AWAY, 80)], name="b")
-    took = ask(store, stuck, good, patience=timedelta(seconds=1))
-    assert took < 2
+    took = ask(store, stuck, good, patience=timedelta(seconds=5))
+    assert took < 5
     assert sorted(good.asked) == [HOME, AWAY]
     assert set(see(store, "a", "b").intensity) == {HOME, AWAY}
     assert ask(store, stuck, good, now=NOW + 0.5 * MINUTE) < 0.4
