@@ -133,7 +133,7 @@ def _version(db: sqlite3.Connection) -> int:
 
 
 def _unusable(path: Path | None, error: Exception) -> Unavailable:
-    return Unavailable(
-        f"The outlook store {path} cannot be used ({error}). Make its folder writable, or delete "
-        "the file: it is fetched anew."
-    )
+    fix = "Make its folder writable, or delete the file: it is fetched anew."
+    if "readonly" in str(error):
+        fix = "Make the file and its folder writable."
+    return Unavailable(f"The outlook store {path} cannot be used ({error}). {fix}")

@@ -153,6 +153,18 @@ class Signals(_Frozen):
         return tuple(name for name in order if name != TYPICAL_DAY)
 
     @property
+    def named(self) -> frozenset[str]:
+        """All providers that are asked for some zone."""
+        return frozenset(self.order).union(*self.zones.values()) - {TYPICAL_DAY}
+
+    @property
+    def stated(self) -> tuple[str, ...]:
+        """The providers that somebody wrote down, rather than all there are."""
+        order = self.order if "order" in self.model_fields_set else ()
+        names = (*order, *(name for chain in self.zones.values() for name in chain))
+        return tuple(name for name in dict.fromkeys(names) if name != TYPICAL_DAY)
+
+    @property
     def modelled(self) -> bool:
         """Whether the modelled typical day may stand in."""
         return TYPICAL_DAY in self.order

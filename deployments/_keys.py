@@ -2,51 +2,86 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 import logging
+from collections.abc import Iterator
+from datetime import timedelta
 from typing import Any, Final
 
 from prefect.blocks.system import Secret
 from prefect.settings import get_current_settings
 from pydantic import SecretStr
 
+from carbon import Signals
 from carbon.providers import Keys
 from deployments._settings import Settings
 
 _BLOCK: Final = "carbon-{}"
-_FIELDS: Final = (
-    "electricity_maps_token",
-    "watttime_username",
-    "watttime_password",
-    "entsoe_token",
-)
+_FIELDS: Final = {
+    "electricity-maps": ("electricity_maps_token",),
+    "watttime": ("watttime_username", "watttime_password"),
+    "entsoe": ("entsoe_token",),
+}
+_MOST_PATIENCE: Final = timedelta(seconds=4)
+"""Prefect would wait a minute for each block, and a run is waiting."""
+
 _log = logging.getLogger("carbon")
 
 
-async def load_keys(settings: Settings) -> Keys:
-    """Return the keys that are there; a block is asked for what the environment lacks.
+async def load_keys(
+    settings: Settings, signals: Signals, patience: timedelta = _MOST_PATIENCE
+) -> tuple[Keys, tuple[str, ...]]:
+    """Return the keys that are there, and what must be said of those that are not.
 
-    A block that cannot be read counts as missing: a run must start without it too.
+    A block is asked for what the environment lacks, if its provider is to be asked at all. One that
+    cannot be read counts as missing: a run must start without it too.
+
+    Args:
+        settings: The environment.
+        signals: Which providers are asked.
+        patience: Longest time for all blocks together.
     """
-    found: dict[str, SecretStr] = {}
-    for name in _FIELDS:
-        value = getattr(settings, name)
-        if value is None:
-            value = await _block(_BLOCK.format(name.replace("_", "-")))
-        if value is not None:
-            found[name] = SecretStr(value) if isinstance(value, str) else value
+    names = [
+        name for provider in _FIELDS if provider in signals.named for name in _FIELDS[provider]
+    ]
+    wanted = [name for name in names if getattr(settings, name) is None]
+    notes: list[str] = []
+    blocks: dict[str, SecretStr | None] = {}
+    if wanted and get_current_settings().api.url is not None:  # else Prefect would make up a server
+        try:
+            async with asyncio.timeout(min(patience, _MOST_PATIENCE).total_seconds()):
+                read = await asyncio.gather(*map(_block, wanted))
+            blocks = dict(zip(wanted, read, strict=True))
+        except Exception as error:  # noqa: BLE001 - an API that does not answer must not stop a run
+            kind = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
+            notes.append(f"keys in Prefect blocks were not read: the Prefect API failed ({kind})")
+    found = {name: getattr(settings, name) or blocks.get(name) for name in names}
     user = found.pop("watttime_username", None)
-    return Keys(**found, watttime_username=user.get_secret_value() if user else None)
+    keys = Keys(
+        **found, watttime_username=user.get_secret_value() if isinstance(user, SecretStr) else user
+    )
+    return keys, (*notes, *_left_out(keys, signals))
+
+
+def _left_out(keys: Keys, signals: Signals) -> Iterator[str]:
+    """Say which providers were named in the fleet file and cannot be asked."""
+    for provider in signals.stated:
+        missing = [
+            f"CARBON_{name.upper()}"
+            for name in _FIELDS.get(provider, ())
+            if getattr(keys, name) is None
+        ]
+        if missing:
+            yield f"{provider} is left out: {' and '.join(missing)} not set"
+        if provider == "carbon-aware-sdk" and signals.carbon_aware_sdk is None:
+            yield f"{provider} is left out: the fleet file has no table [signals.carbon-aware-sdk]"
 
 
 async def _block(name: str) -> SecretStr | None:
-    if get_current_settings().api.url is None:
-        return None  # Prefect would make up a server of its own
     try:
-        block: Any = await Secret.aload(name)
+        block: Any = await Secret.aload(_BLOCK.format(name.replace("_", "-")))
         value = block.get()
     except ValueError:
         return None  # there is no such block, which is the usual case
-    except Exception as error:  # noqa: BLE001 - an API that does not answer must not stop a run
-        _log.warning("The block %r cannot be read (%s)", name, type(error).__name__)
-        return None
     return SecretStr(str(value)) if value else None

@@ -148,8 +148,8 @@ class Settings(BaseSettings):
     ) -> tuple[SignalSource, ...]:
         """Return the sources beside the signal providers, in order of preference.
 
-        Replayed time has the modelled typical day, after a replayed file; the real one has it only
-        where the fleet file's ``signals.order`` names it.
+        Replayed time has the modelled typical day at the end; real time has it only where the
+        fleet file's ``signals.order`` names it.
 
         Args:
             signals: The fleet's table of signals.
@@ -159,6 +159,8 @@ class Settings(BaseSettings):
         Raises:
             BadInput: The file to replay is missing or wrong.
         """
+        modelled = bool(self.clock) or (signals is not None and signals.modelled)
+        typical = (TypicalDay(),) if modelled else ()
         if self.replay is None:
             if self.replay_prices is not None and strict:
                 raise BadInput(
@@ -166,14 +168,13 @@ class Settings(BaseSettings):
                     "is set without CARBON_REPLAY, so nothing would be replayed",
                     "Set CARBON_REPLAY to the intensities of the same time, or unset it.",
                 )
-            modelled = signals is not None and signals.modelled
-            return (TypicalDay(),) if modelled or not self.live else ()
+            return typical
         try:
-            return (self._replay(self.replay), TypicalDay())
+            return (self._replay(self.replay), *typical)
         except BadInput as error:
             if strict:
                 raise
-            return (_Unreadable(self.replay.name, str(error)), TypicalDay())
+            return (_Unreadable(self.replay.name, str(error)), *typical)
 
     def _replay(self, path: Path) -> ReplaySource:
         return ReplaySource(

@@ -109,8 +109,9 @@ class Trigger:
         if not self.settings.live:
             return None
         if not self._feed:
-            keys = await load_keys(self.settings)
-            self._feed.append(Feed(self.fleet.signals, keys, self.settings.outlook))
+            signals = self.fleet.signals
+            keys, notes = await load_keys(self.settings, signals, patience / 2)
+            self._feed.append(Feed(signals, keys, self.settings.outlook, notes=notes))
         feed = self._feed[0]
         if not self.settings.offline and patience > timedelta(0):
             now = self.clock.now()

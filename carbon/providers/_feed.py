@@ -89,10 +89,13 @@ class Feed:
         signals: Which providers are asked for which zone.
         keys: What they want to be shown.
         path: File of the store. Where it cannot be used, the store is kept in memory, and said so.
+        notes: What must be said beside the outlook whatever happens.
     """
 
-    def __init__(self, signals: Signals, keys: Keys, path: Path | None) -> None:
-        self.signals, self.keys = signals, keys
+    def __init__(
+        self, signals: Signals, keys: Keys, path: Path | None, *, notes: tuple[str, ...] = ()
+    ) -> None:
+        self.signals, self.keys, self._known = signals, keys, notes
         self._opened: tuple[str, ...] = ()
         self._refreshed: tuple[str, ...] = ()
         self._not_made: dict[str, str] = {}
@@ -105,7 +108,8 @@ class Feed:
     @property
     def notes(self) -> tuple[str, ...]:
         """What must be said beside the outlook: what of it did not work, the last time."""
-        return tuple(dict.fromkeys((*self._opened, *self._not_made.values(), *self._refreshed)))
+        said = (*self._known, *self._opened, *self._not_made.values(), *self._refreshed)
+        return tuple(dict.fromkeys(said))
 
     def close(self) -> None:
         """Close the store."""

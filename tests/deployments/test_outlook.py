@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import socket
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -12,9 +13,10 @@ from typing import TYPE_CHECKING
 
 import pytest
 from prefect.blocks.system import Secret
+from prefect.settings import PREFECT_API_URL, temporary_settings
 from pydantic import SecretStr
 
-from carbon import CarbonPolicy, Store, Trust
+from carbon import CarbonPolicy, Signals, Store, Trust
 from deployments import Settings, Trigger, cli
 from deployments._keys import load_keys
 from tests.carbon.providers.wire import Answer, Wire
@@ -255,7 +257,8 @@ def test_keys_come_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setenv("CARBON_ENTSOE_TOKEN", SECRET)
     monkeypatch.setenv("CARBON_WATTTIME_PASSWORD", SECRET)
     settings = Settings.load()
-    keys = asyncio.run(load_keys(settings))
+    keys, notes = asyncio.run(load_keys(settings, Signals()))
+    assert notes == ()
     assert keys.entsoe_token is not None
     assert keys.entsoe_token.get_secret_value() == SECRET
     assert SECRET not in repr(settings) + repr(keys) + settings.model_dump_json()
@@ -269,11 +272,42 @@ def test_keys_come_from_prefect_blocks(prefect_server: Sandbox) -> None:
     async def main() -> None:
         await Secret(value=SecretStr(SECRET)).save("carbon-electricity-maps-token", overwrite=True)
         try:
-            keys = await load_keys(Settings())
+            keys, notes = await load_keys(Settings(), Signals())
         finally:
             await Secret.adelete("carbon-electricity-maps-token")
         assert keys.electricity_maps_token is not None
         assert keys.electricity_maps_token.get_secret_value() == SECRET
         assert keys.entsoe_token is None
+        assert notes == ()
 
     asyncio.run(main())
+
+
+def test_a_provider_that_is_named_without_its_key_is_told_of() -> None:
+    """Whoever writes an order down wants to know whom it leaves out; the default is long."""
+    for table, told in (
+        ({"order": ["electricity-maps"]}, "CARBON_ELECTRICITY_MAPS_TOKEN not set"),
+        ({"zones": {"DE": ["entsoe"]}}, "CARBON_ENTSOE_TOKEN not set"),
+        ({"order": ["carbon-aware-sdk"]}, "the fleet file has no table"),
+    ):
+        _, notes = asyncio.run(load_keys(Settings(), Signals.model_validate(table)))
+        assert len(notes) == 1
+        assert f"is left out: {told}" in notes[0]
+    half = Settings(watttime_username="someone")
+    _, notes = asyncio.run(load_keys(half, Signals.model_validate({"order": ["watttime"]})))
+    assert notes == ("watttime is left out: CARBON_WATTTIME_PASSWORD not set",)
+
+
+def test_a_prefect_that_does_not_answer_costs_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A server that accepts and stays silent keeps neither a person nor a run waiting."""
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
+        with temporary_settings({PREFECT_API_URL: address}):
+            began = time.monotonic()
+            keys, notes = asyncio.run(
+                load_keys(Settings(), Signals(), patience=timedelta(seconds=1))
+            )
+    assert time.monotonic() - began < 4
+    assert keys.entsoe_token is None
+    assert "the Prefect API failed (no answer in time)" in notes[0]
+    assert len(notes) == 1
