@@ -42,9 +42,8 @@ async def load_keys(
         signals: Which providers are asked.
         patience: Longest time for all blocks together.
     """
-    names = [
-        name for provider in _FIELDS if provider in signals.named for name in _FIELDS[provider]
-    ]
+    asked = (names for provider, names in _FIELDS.items() if provider in signals.named)
+    names = list(itertools.chain.from_iterable(asked))
     wanted = [name for name in names if getattr(settings, name) is None]
     notes: list[str] = []
     blocks: dict[str, SecretStr | None] = {}

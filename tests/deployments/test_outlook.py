@@ -298,7 +298,7 @@ def test_a_provider_that_is_named_without_its_key_is_told_of() -> None:
     assert notes == ("watttime is left out: CARBON_WATTTIME_PASSWORD not set",)
 
 
-def test_a_prefect_that_does_not_answer_costs_seconds(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_prefect_that_does_not_answer_costs_seconds() -> None:
     """A server that accepts and stays silent keeps neither a person nor a run waiting."""
     with socket.create_server(("127.0.0.1", 0)) as silent:
         address = f"http://127.0.0.1:{silent.getsockname()[1]}/api"
