@@ -1,0 +1,293 @@
+"""Many jobs at once: the cheapest pool and start for each, within capacity, and how far from best.
+
+Use :func:`pack`. It works on plain arrays of whole time steps; nothing here knows a zone or a clock.
+How it is done, in four steps:
+
+1. *Prices.* Each step of each pool gets a price for its capacity. Jobs answer prices with the
+   placement that is best for them, in batches; what too many ask for gets dearer
+   (:func:`carbon._kernels.learn`). Any prices prove a lower bound on what any plan costs: each job's
+   best answer, less what the whole capacity is worth (Lagrangian duality).
+2. *Negotiation.* From those prices on, jobs choose one after the other, seeing what the others now
+   take, while going over capacity gets dearer and dearer, until none does.
+3. *Lanes.* Where capacity is small, one lane after the other is filled exactly instead, and the
+   better of both plans is kept (:mod:`carbon._lanes`).
+4. *Repair.* Jobs move to better free places, and lanes are sequenced anew, while it pays.
+
+The same input gives the same plan: chance is seeded, and no clock is read.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Final
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from carbon import _kernels as kernels
+from carbon import _lanes as lanes
+from carbon._errors import BadInput
+from carbon._kernels import Flags, Floats, Integers, Plan, Problem
+from carbon._packing_input import Jobs, problem
+
+_EPOCHS: Final = 10
+_BATCHES: Final = 16
+_MOMENTUM: Final = 0.9
+_FIRST_STEP: Final = 0.03
+_STAGES: Final = 40
+_STILL_RISING: Final = 2e-3
+"""Relative gain of the bound in a stage from which on the step is not made smaller."""
+_CONVERGED: Final = 1e-4
+"""Relative gain below which the bound is as good as it gets."""
+
+_GOOD_ENOUGH: Final = 2e-3
+"""Gap at which no better plan is sought."""
+_WORK: Final = 200_000_000
+"""Placements to be looked at in one search for a better plan: about half a second."""
+
+
+@dataclass(frozen=True, eq=False)
+class Packing:
+    """A plan for all jobs, and a proof of how good it is.
+
+    Attributes:
+        pool: Index of its pool, one per job; -1 where nothing fits.
+        start: Step in which it starts, one per job; -1 where nothing fits.
+        cost: What the placed jobs cost, in gCO2e.
+        bound: No plan that places the same jobs within capacity costs less, in gCO2e.
+        prices: What one more job at a time would save, in gCO2e, by pool and step.
+    """
+
+    pool: Integers
+    start: Integers
+    cost: float
+    bound: float
+    prices: Floats
+
+    @property
+    def gap(self) -> float:
+        """How far the plan may be from the best one, as a share of the bound."""
+        return (self.cost - self.bound) / max(abs(self.bound), np.finfo(float).tiny)
+
+    @cached_property
+    def unplaced(self) -> Integers:
+        """The jobs for which no capacity was found: they need their last resort, and queue."""
+        return np.flatnonzero(self.pool < 0)
+
+
+def pack(
+    jobs: Jobs, intensity: ArrayLike, capacity: ArrayLike, *, after: Packing | None = None
+) -> Packing:
+    """Place all jobs within capacity at the least cost.
+
+    Jobs that have started are no longer jobs: leave them out and take what they occupy off the
+    capacity. With an earlier packing the plan is only mended, which takes milliseconds: jobs keep
+    their place unless a new one, or capacity that has gone, needs it.
+
+    Args:
+        jobs: The jobs.
+        intensity: gCO2e per kWh, by pool and step.
+        capacity: Jobs at a time, by pool and step, reservations taken off.
+        after: An earlier packing of the first of these jobs, in the same order and the same steps.
+
+    Raises:
+        BadInput: Something is missing, not a number or does not fit together.
+    """
+    q = problem(jobs, intensity, capacity)
+    if after is not None:
+        return _Packer(q, _checked(after, q).prices).mend(after)
+    return _Packer(q, np.zeros_like(q.intensity)).make()
+
+
+class _Packer:
+    """One packing in the making."""
+
+    def __init__(self, q: Problem, prices: Floats) -> None:
+        self.q = q
+        self.prices = prices
+        self.n = len(q.earliest)
+        self.everyone = np.arange(self.n)
+        self.by_window = np.argsort(q.earliest + q.latest, kind="stable")
+        self.chance = np.random.default_rng(0)
+        self.unit = _typical_price(q) / np.maximum(q.capacity, 1)
+        windows = (q.latest - q.earliest + 1) * q.permitted.sum(axis=1)
+        self.work = max(1, int(windows.sum()))
+
+    def make(self) -> Packing:
+        """Plan from nothing."""
+        step = self._learn()
+        best = self._negotiate(step)
+        if self._lanes() * self.work // len(self.q.intensity) <= _WORK:
+            best = self._better(best, self._fill())
+        best = self._better(best, self._improve(best))
+        for _ in range(min(8, _WORK // (80 * self.work))):
+            if self._good_enough(best):
+                break
+            best = self._better(best, self._improve(self._negotiate(step)))
+        return self._packing(best)
+
+    def mend(self, after: Packing) -> Packing:
+        """Plan from an earlier plan: new jobs and overfull steps first, then whoever gains."""
+        plan = self._empty()
+        for j in np.flatnonzero(after.pool >= 0):
+            kernels.occupy(self.q, plan, j, after.pool[j], after.start[j])
+        new = np.flatnonzero(plan.pool < 0)
+        kernels.negotiate(self.q, plan, new, self.prices, self.unit, 0.0)
+        self._agree(plan, rise=1.0, sweeps=0)
+        self._settle(plan)
+        return self._packing(plan)
+
+    # Prices
+
+    def _learn(self) -> float:
+        """Find prices with a high bound; return the last step, in units of the typical price."""
+        step, shrunk = _FIRST_STEP, True
+        highest = self._bound(self.prices)
+        for _ in range(_STAGES):
+            price, drive = self.prices.copy(), np.zeros_like(self.prices)
+            means = [
+                kernels.learn(
+                    self.q,
+                    self.chance.permutation(self.n),
+                    min(_BATCHES, self.n),
+                    step * self.unit,
+                    price,
+                    drive,
+                    _MOMENTUM,
+                )
+                for _ in range(_EPOCHS)
+            ]
+            found = np.mean(means[_EPOCHS // 2 :], axis=0)
+            bound = self._bound(found)
+            gain = (bound - highest) / max(abs(highest), self.q.tiny)
+            if bound > highest:
+                highest, self.prices = bound, found
+            if shrunk and 0 <= gain < _CONVERGED:
+                break
+            shrunk = gain < _STILL_RISING
+            step /= 2 if shrunk else 1
+        return step
+
+    def _answers(self, prices: Floats) -> tuple[Floats, Integers, Integers]:
+        """Return value, pool and start of each job's best placement at given prices."""
+        sums = np.zeros_like(self.q.sums)
+        kernels.running_sums(prices, sums)
+        value = np.empty(self.n)
+        pool, start = np.empty(self.n, np.int64), np.empty(self.n, np.int64)
+        kernels.respond(self.q, sums, self.everyone, value, pool, start)
+        return value, pool, start
+
+    def _bound(self, prices: Floats, placed: Flags | None = None) -> float:
+        value = self._answers(prices)[0]
+        value = value if placed is None else value[placed]
+        return float(value.sum() - (prices * self.q.capacity).sum())
+
+    # Plans
+
+    def _empty(self) -> Plan:
+        nowhere = np.full(self.n, -1)
+        return Plan(nowhere, nowhere.copy(), np.zeros_like(self.q.capacity))
+
+    def _negotiate(self, step: float) -> Plan:
+        plan = self._empty()
+        _, pool, start = self._answers(self.prices)
+        for j in self.everyone:
+            kernels.occupy(self.q, plan, j, pool[j], start[j])
+        return self._agree(plan, rise=4 * step / (1 - _MOMENTUM), sweeps=60)
+
+    def _agree(self, plan: Plan, *, rise: float, sweeps: int) -> Plan:
+        """Let jobs choose anew until no step is over capacity, or take jobs out in the end."""
+        q, price = self.q, self.prices.copy()
+        for sweep in range(sweeps + 80):
+            over = plan.used - q.capacity
+            if (over <= 0).all():
+                break
+            all_choose = sweep < sweeps
+            rising = rise * self.unit
+            kernels.negotiate(
+                q,
+                plan,
+                self.chance.permutation(self.n),
+                price,
+                rising,
+                0.0 if all_choose else 1.0,
+            )
+            over = plan.used - q.capacity
+            correction = 0.3 * over if all_choose else 0.5 * np.maximum(over, 0)
+            price = np.maximum(0.0, price + rising * correction)
+            rise *= 1.1
+        kernels.evict(q, plan, self.chance.permutation(self.n))
+        return self._settle(plan)
+
+    def _settle(self, plan: Plan) -> Plan:
+        for _ in range(8):
+            if not kernels.settle(self.q, plan, self.chance.permutation(self.n)):
+                break
+        return plan
+
+    def _lanes(self) -> int:
+        return int(self.q.capacity.max(axis=1).sum())
+
+    def _fill(self) -> Plan:
+        """Fill the dearest pool's lane first, then the next pool's, round and round."""
+        plan = self._empty()
+        worth = self._answers(self.prices)[0]
+        dear = np.argsort(-self.prices.sum(axis=1), kind="stable")
+        most = self.q.capacity.max(axis=1)
+        order = [p for lane in range(most.max()) for p in dear if lane < most[p]]
+        order = [p for p in order if self.prices[p].any()]
+        lanes.fill(self.q, plan, self.by_window, worth, np.array(order, np.int64))
+        kernels.settle(self.q, plan, self.by_window)
+        return self._settle(plan)
+
+    def _improve(self, plan: Plan) -> Plan:
+        span = self.q.latest - self.q.earliest + self.q.duration.max(axis=1)
+        width = int(min(self.q.intensity.shape[1], max(2, 2 * span.mean())))
+        price = 2 * self._lanes() * self.work // len(self.q.intensity)
+        for turn in range(min(16, _WORK // price)):
+            before = self._value(plan)
+            if self._good_enough(plan):
+                break
+            lanes.exchange(self.q, plan, self.by_window, width, turn)
+            self._settle(plan)
+            if before - self._value(plan) < _CONVERGED / 2 * abs(before):
+                break
+        return plan
+
+    def _value(self, plan: Plan) -> float:
+        return kernels.total(self.q, plan) + self.q.penalty * int((plan.pool < 0).sum())
+
+    def _better(self, one: Plan, other: Plan) -> Plan:
+        return min(one, other, key=self._value)
+
+    def _good_enough(self, plan: Plan) -> bool:
+        return not (plan.pool < 0).any() and self._packing(plan).gap < _GOOD_ENOUGH
+
+    def _packing(self, plan: Plan) -> Packing:
+        return Packing(
+            pool=plan.pool,
+            start=plan.start,
+            cost=kernels.total(self.q, plan),
+            bound=self._bound(self.prices, plan.pool >= 0),
+            prices=self.prices,
+        )
+
+
+def _typical_price(q: Problem) -> float:
+    low, high = np.empty(len(q.earliest)), np.empty(len(q.earliest))
+    kernels.extremes(q, low, high)
+    spread = (high - low) / q.duration.max(axis=1)
+    return float(np.median(spread[spread > 0])) if (spread > 0).any() else 1.0
+
+
+def _checked(after: Packing, q: Problem) -> Packing:
+    known = len(after.pool)
+    if after.prices.shape != q.intensity.shape or known > len(q.earliest):
+        raise BadInput(
+            "after",
+            f"it has {known} jobs and prices of shape {after.prices.shape}; now there are "
+            f"{len(q.earliest)} jobs, and pools and steps are {q.intensity.shape}",
+            "Give a packing of the first of these jobs in the same steps, or none.",
+        )
+    return after

@@ -1,0 +1,167 @@
+"""What can be packed: jobs and capacity as arrays, checked before anything is planned."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from carbon._errors import BadInput
+from carbon._kernels import Flags, Floats, Integers, Problem, extremes, running_sums
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+_PENALTY = 1e3
+"""What a job without a place weighs, in units of the widest difference in cost."""
+_ROUNDING = 1e-9
+"""Difference in cost that counts as none, in the same unit."""
+
+
+@dataclass(frozen=True, eq=False)
+class Jobs:
+    """Jobs that are to be placed; each runs whole, in one pool.
+
+    Attributes:
+        earliest: First step in which a job may start; one per job.
+        latest: Last step in which it may start, e.g. its latest safe start; one per job.
+        duration: Steps that it runs, by job and pool.
+        energy: kWh that it uses in each step, PUE included, by job and pool.
+        fixed: What it costs in a pool whenever it runs, in gCO2e, by job and pool: transfer,
+            embodied emissions, a penalty for the price.
+        permitted: Whether it may run in a pool at all, by job and pool: residency and hardware.
+            The other arrays are not read where it may not.
+    """
+
+    earliest: ArrayLike
+    latest: ArrayLike
+    duration: ArrayLike
+    energy: ArrayLike
+    fixed: ArrayLike
+    permitted: ArrayLike
+
+
+def problem(jobs: Jobs, intensity: ArrayLike, capacity: ArrayLike) -> Problem:
+    """Return what the kernels need.
+
+    Raises:
+        BadInput: Something is not a number, does not fit the rest, or leaves a job no placement.
+    """
+    grams = _numbers("intensity", intensity, None)
+    if grams.ndim != len(("pool", "step")) or not grams.size:
+        raise BadInput(
+            "intensity", f"its shape is {grams.shape}", "Give one row per pool, one column per step."
+        )
+    pools, steps = grams.shape
+    earliest = _whole("earliest", jobs.earliest, None)
+    if earliest.ndim != 1:
+        raise BadInput("earliest", f"its shape is {earliest.shape}", "Give one number per job.")
+    by_pool = (len(earliest), pools)
+    permitted = _flags("permitted", jobs.permitted, by_pool)
+    q = Problem(
+        earliest=earliest,
+        latest=_whole("latest", jobs.latest, earliest.shape),
+        duration=np.where(permitted, _whole("duration", jobs.duration, by_pool, permitted), 1),
+        energy=np.where(permitted, _numbers("energy", jobs.energy, by_pool, permitted), 0.0),
+        fixed=np.where(permitted, _numbers("fixed", jobs.fixed, by_pool, permitted), 0.0),
+        permitted=permitted,
+        intensity=grams,
+        sums=np.zeros((pools, steps + 1)),
+        capacity=_whole("capacity", capacity, grams.shape),
+        penalty=0.0,
+        tiny=0.0,
+    )
+    _refuse_what_cannot_be(q)
+    running_sums(grams, q.sums)
+    return _with_penalty(q)
+
+
+def _refuse_what_cannot_be(q: Problem) -> None:
+    steps = q.intensity.shape[1]
+    _refuse("capacity", (q.capacity < 0).any(axis=1), "pool {} has a negative one", "Use 0 or more.")
+    _refuse("energy", (q.energy < 0).any(axis=1), "job {} has a negative one", "Use 0 or more.")
+    _refuse("duration", (q.duration < 1).any(axis=1), "job {} runs for no step", "Use 1 or more.")
+    _refuse("earliest", q.earliest < 0, "job {} starts before step 0", "Use 0 or more.")
+    _refuse(
+        "latest",
+        q.latest < q.earliest,
+        "job {} has to start before it may",
+        "Use its earliest start or a later step; a job without slack has both alike.",
+    )
+    _refuse(
+        "permitted",
+        ~q.permitted.any(axis=1),
+        "job {} may run in no pool",
+        "Permit a pool, or leave the job out: residency is never worked around.",
+    )
+    longest = np.where(q.permitted, q.duration, 0).max(axis=1, initial=0)
+    _refuse(
+        "latest",
+        q.latest + longest > steps,
+        f"job {{}} would still run after the last of {steps} steps",
+        "Let it start earlier, or give intensity and capacity for more steps.",
+    )
+
+
+def _with_penalty(q: Problem) -> Problem:
+    """Weigh a job without a place far above any difference in cost between two plans of one."""
+    low, high = np.zeros(len(q.earliest)), np.zeros(len(q.earliest))
+    extremes(q, low, high)
+    widest = float(max((high - low).max(initial=0.0), np.abs(high).max(initial=0.0), 1e-12))
+    return q._replace(penalty=_PENALTY * widest, tiny=_ROUNDING * widest)
+
+
+def _refuse(field: str, wrong: Flags, problem_text: str, fix: str) -> None:
+    if wrong.any():
+        raise BadInput(field, problem_text.format(int(np.argmax(wrong))), fix)
+
+
+def _array(field: str, values: ArrayLike, shape: tuple[int, ...] | None) -> np.ndarray:
+    found = np.asarray(values)
+    if shape is not None and found.shape != shape:
+        raise BadInput(
+            field, f"its shape is {found.shape}, not {shape}", "Give one number per job and pool."
+            if len(shape) > 1 and field not in {"capacity", "prices"} else
+            "Give one number per pool and step." if len(shape) > 1 else "Give one number per job.",
+        )
+    return found
+
+
+def _numbers(
+    field: str,
+    values: ArrayLike,
+    shape: tuple[int, ...] | None,
+    where: Flags | None = None,
+) -> Floats:
+    found = _array(field, values, shape)
+    if found.dtype.kind not in "iuf":
+        raise BadInput(field, f"it holds {found.dtype}", "Give numbers.")
+    numbers = np.ascontiguousarray(found, dtype=np.float64)
+    bad = ~np.isfinite(numbers) if where is None else ~np.isfinite(numbers) & where
+    if bad.any():
+        place = tuple(int(i) for i in np.argwhere(bad)[0])
+        raise BadInput(
+            field, f"{numbers[place]} stands at {place}", "Give a finite number, or leave the job out."
+        )
+    return numbers
+
+
+def _whole(
+    field: str,
+    values: ArrayLike,
+    shape: tuple[int, ...] | None,
+    where: Flags | None = None,
+) -> Integers:
+    numbers = _numbers(field, values, shape, where)
+    numbers = numbers if where is None else np.where(where, numbers, 1.0)
+    if (numbers != np.floor(numbers)).any():
+        raise BadInput(field, "it holds fractions", "Give whole numbers.")
+    return numbers.astype(np.int64)
+
+
+def _flags(field: str, values: ArrayLike, shape: tuple[int, ...]) -> Flags:
+    found = _array(field, values, shape)
+    if found.dtype.kind != "b":
+        raise BadInput(field, f"it holds {found.dtype}", "Give True or False.")
+    return np.ascontiguousarray(found)
