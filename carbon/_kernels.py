@@ -75,7 +75,10 @@ class Plan(NamedTuple):
 @compiled
 def cost(q: Problem, j: int, p: int, s: int) -> float:
     """Return the grams of one placement."""
-    return q.energy[j, p] * (q.sums[p, s + q.duration[j, p]] - q.sums[p, s]) + q.fixed[j, p]
+    kwh: float = q.energy[j, p]
+    grams: float = q.fixed[j, p]
+    grams += kwh * (q.sums[p, s + q.duration[j, p]] - q.sums[p, s])
+    return grams
 
 
 @compiled
@@ -85,6 +88,14 @@ def occupy(q: Problem, plan: Plan, j: int, p: int, s: int) -> None:
     plan.start[j] = s
     for t in range(s, s + q.duration[j, p]):
         plan.used[p, t] += 1
+
+
+@compiled
+def occupy_all(q: Problem, plan: Plan, pool: Integers, start: Integers) -> None:
+    """Put the first jobs in their places; pool -1 leaves a job without one."""
+    for j in range(len(pool)):
+        if pool[j] >= 0:
+            occupy(q, plan, j, pool[j], start[j])
 
 
 @compiled
@@ -102,7 +113,7 @@ def vacate(q: Problem, plan: Plan, j: int) -> None:
 def overfull(q: Problem, plan: Plan, j: int) -> bool:
     """Tell whether a job runs in a step with more jobs than capacity."""
     p, s = plan.pool[j], plan.start[j]
-    for t in range(s, s + q.duration[j, p]):
+    for t in range(s, s + q.duration[j, p]):  # noqa: SIM110 - numba knows no any()
         if plan.used[p, t] > q.capacity[p, t]:
             return True
     return False
@@ -175,14 +186,14 @@ def learn(
     drive: Floats,
     momentum: float,
 ) -> Floats:
-    """Let all jobs answer the prices once, in batches, and correct the prices after each batch.
+    """Let jobs answer the prices once, in batches, and correct the prices after each batch.
 
     A step of capacity that the batch asks for more than its share gets dearer, one that it asks for
     less gets cheaper: stochastic ascent of the Lagrangian dual, with momentum.
 
     Args:
         q: The problem.
-        order: All jobs, shuffled.
+        order: Jobs, shuffled: all, or a sample that stands for all.
         batches: How many batches.
         step: Change of price for one job too many, by pool and step.
         price: In and out, by pool and step, never negative.
@@ -192,22 +203,22 @@ def learn(
     Returns:
         The mean of the prices over the batches.
     """
-    n = len(order)
+    n, m = len(q.earliest), len(order)
     pools, steps = price.shape
     sums = np.zeros((pools, steps + 1))
     mean = np.zeros((pools, steps))
     asked = np.empty((pools, steps))
     value, pool, start = np.empty(n), np.empty(n, np.int64), np.empty(n, np.int64)
     for b in range(batches):
-        batch = order[n * b // batches : n * (b + 1) // batches]
+        batch = order[m * b // batches : m * (b + 1) // batches]
         running_sums(price, sums)
         respond(q, sums, batch, value, pool, start)
         asked[:] = 0.0
         for j in batch:
             p, s = pool[j], start[j]
             for t in range(s, s + q.duration[j, p]):
-                asked[p, t] += 1
-        share = len(batch) / n
+                asked[p, t] += n / m
+        share = len(batch) / m
         for p in range(pools):
             for t in range(steps):
                 drive[p, t] = momentum * drive[p, t] + asked[p, t] - share * q.capacity[p, t]
@@ -221,7 +232,8 @@ def learn(
 @compiled
 def _asking(q: Problem, plan: Plan, price: Floats, rise: Floats, p: int, t: int) -> float:
     """Return what a further job pays for a step that may be over-full already."""
-    return max(0.0, price[p, t] + rise[p, t] * (plan.used[p, t] + 0.5 - q.capacity[p, t]))
+    asked: float = price[p, t] + rise[p, t] * (plan.used[p, t] + 0.5 - q.capacity[p, t])
+    return max(0.0, asked)
 
 
 @compiled

@@ -1,9 +1,9 @@
 """Lanes: jobs of one pool that follow each other, packed exactly by dynamic programming.
 
-A pool with capacity 3 is three lanes. Where capacity is small, what is lost is lost in holes between
-jobs that no job fits into. Given what each job is *worth* outside (what it costs there), the best
-sequence for one lane is found exactly, among the sequences that keep the jobs in the order of their
-windows (which loses nothing where windows and durations are alike).
+A pool with capacity 3 is three lanes. Where capacity is small, what is lost is lost in holes
+between jobs that no job fits into. Given what each job is *worth* outside (what it costs there),
+the best sequence for one lane is found exactly, among the sequences that keep the jobs in the order
+of their windows (which loses nothing where windows and durations are alike).
 """
 
 from __future__ import annotations
@@ -53,63 +53,88 @@ def best_lane(
     Returns:
         Start for each of these jobs; -1 for those that stay out.
     """
-    m = len(jobs)
     reach = _reach(q, plan, p, low, high)
-    first, last = np.zeros(m, np.int64), np.full(m, -1, np.int64)
-    offset = np.zeros(m + 1, np.int64)
+    first, last, tops = _windows(q, p, jobs, low, high)
+    duration = q.duration[jobs, p]
+    # By t, `saved` is the most that the jobs so far save in sequences that are over by t. For each
+    # job and t, `ends` is where it ends in the best sequence so far; -1 when it is not in it.
+    saved = np.zeros(high - low + 1)
+    offset = np.zeros(len(jobs) + 1, np.int64)
+    offset[1:] = np.cumsum(np.where(last >= first, tops - (first + duration) + 1, 0))
+    ends = np.full(offset[-1], -1, np.int32)
+    known = low
+    for k in range(len(jobs)):
+        if last[k] >= first[k]:
+            saved[known - low : tops[k] - low + 1] = saved[known - low]
+            known = tops[k]
+            window = (low, first[k], last[k], known)
+            own = ends[offset[k] : offset[k + 1]]
+            _let_in(q, p, jobs[k], worth[k], window, reach, saved, own)
+    return _read_back(first, duration, offset, ends, known)
+
+
+@compiled
+def _windows(
+    q: Problem, p: int, jobs: Integers, low: int, high: int
+) -> tuple[Integers, Integers, Integers]:
+    """Return each job's first and last start in a lane, and by when it and those before end.
+
+    A job that cannot be in the lane has its last start before its first.
+    """
+    first, last = np.zeros(len(jobs), np.int64), np.full(len(jobs), -1, np.int64)
+    tops = np.empty(len(jobs), np.int64)
     top = low
-    for k in range(m):
+    for k in range(len(jobs)):
         j = jobs[k]
-        offset[k + 1] = offset[k]
         if q.permitted[j, p]:
             first[k] = max(q.earliest[j], low)
             last[k] = min(q.latest[j], high - q.duration[j, p])
             if last[k] >= first[k]:
                 top = max(top, last[k] + q.duration[j, p])
-                offset[k + 1] += top - (first[k] + q.duration[j, p]) + 1
+        tops[k] = top
+    return first, last, tops
 
-    # saved[t]: most that the jobs so far can save by t; ends[offset + ...]: where the k-th job
-    # ends in the best sequence of the first k that is over by t, or -1 when it is not in it.
-    saved = np.zeros(high - low + 1)
-    with_it = np.empty(high - low + 1)
-    ends = np.full(offset[m], -1, np.int32)
-    top = low
-    for k in range(m):
-        if offset[k + 1] == offset[k]:
-            continue
-        j = jobs[k]
-        d = q.duration[j, p]
-        for t in range(top + 1, last[k] + d + 1):
-            saved[t - low] = saved[top - low]
-        top = max(top, last[k] + d)
-        some = False
-        for s in range(first[k], last[k] + 1):
-            with_it[s - low] = -1.0
-            if reach[s - low] >= s + d:
-                gain = worth[k] - cost(q, j, p, s)
-                if gain > q.tiny:
-                    with_it[s - low] = saved[s - low] + gain
-                    some = True
-        if not some:
-            continue
-        best, end = -1.0, -1
-        for t in range(first[k] + d, top + 1):
-            if t - d <= last[k] and with_it[t - d - low] > best:
-                best, end = with_it[t - d - low], t
-            if best > saved[t - low] + q.tiny:
-                saved[t - low] = best
-                ends[offset[k] + t - first[k] - d] = end
-            elif t - d > last[k]:
-                break
 
-    starts = np.full(m, -1, np.int64)
-    t = top
-    for k in range(m - 1, -1, -1):
+@compiled
+def _let_in(
+    q: Problem,
+    p: int,
+    j: int,
+    worth: float,
+    window: tuple[int, int, int, int],
+    reach: Integers,
+    saved: Floats,
+    ends: Integers,
+) -> None:
+    """Let one more job into the sequences, behind all before it, wherever that saves more."""
+    low, first, last, known = window
+    d = q.duration[j, p]
+    with_it = np.full(last - first + 1, -1.0)
+    for s in range(first, last + 1):
+        gain = worth - cost(q, j, p, s)
+        if gain > q.tiny and reach[s - low] >= s + d:
+            with_it[s - first] = saved[s - low] + gain
+    best, end = -1.0, -1
+    for t in range(first + d, known + 1):
+        if t - d <= last and with_it[t - d - first] > best:
+            best, end = with_it[t - d - first], t
+        if best > saved[t - low] + q.tiny:
+            saved[t - low] = best
+            ends[t - d - first] = end
+
+
+@compiled
+def _read_back(
+    first: Integers, duration: Integers, offset: Integers, ends: Integers, known: int
+) -> Integers:
+    """Return the starts of the best sequence, found from its end."""
+    starts = np.full(len(first), -1, np.int64)
+    t = known
+    for k in range(len(first) - 1, -1, -1):
         span = offset[k + 1] - offset[k]
-        d = q.duration[jobs[k], p]
-        i = min(t - first[k] - d, span - 1)
+        i = min(t - first[k] - duration[k], span - 1)
         if span > 0 and i >= 0 and ends[offset[k] + i] >= 0:
-            t = starts[k] = ends[offset[k] + i] - d
+            t = starts[k] = ends[offset[k] + i] - duration[k]
     return starts
 
 
@@ -152,47 +177,59 @@ def _take_lane(
 
 
 @compiled
+def _worth(q: Problem, plan: Plan, jobs: Integers, inside: Flags) -> Floats:
+    """Return what each job costs where it is, or elsewhere if it is to leave its lane."""
+    worth = np.empty(len(jobs))
+    for k in range(len(jobs)):
+        j = jobs[k]
+        if inside[k] or plan.pool[j] < 0:
+            grams, p, _ = cheapest_free(q, plan, j)
+            worth[k] = grams if p >= 0 else q.penalty
+        else:
+            worth[k] = cost(q, j, plan.pool[j], plan.start[j])
+    return worth
+
+
+@compiled
+def _value(q: Problem, plan: Plan, jobs: Integers) -> float:
+    """Return the grams of some jobs, and the penalty for each that has no place."""
+    grams = 0.0
+    for j in jobs:
+        grams += cost(q, j, plan.pool[j], plan.start[j]) if plan.pool[j] >= 0 else q.penalty
+    return grams
+
+
+@compiled
+def _put(q: Problem, plan: Plan, jobs: Integers, pool: Integers, start: Integers) -> None:
+    """Take jobs out, all at once, and put each where it is told; pool -1 leaves it out."""
+    for j in jobs:
+        vacate(q, plan, j)
+    for k in range(len(jobs)):
+        if pool[k] >= 0:
+            occupy(q, plan, jobs[k], pool[k], start[k])
+
+
+@compiled
 def _exchange(
     q: Problem, plan: Plan, p: int, jobs: Integers, low: int, high: int, skip: int
 ) -> None:
     """Sequence one lane anew, from its own jobs and all others; undo it unless that is better."""
-    m = len(jobs)
     inside = _take_lane(q, plan, p, jobs, low, high, skip)
-    worth = np.empty(m)
-    for k in range(m):
-        j = jobs[k]
-        if inside[k] or plan.pool[j] < 0:
-            found = cheapest_free(q, plan, j)
-            worth[k] = found[0] if found[1] >= 0 else q.penalty
-        else:
-            worth[k] = cost(q, j, plan.pool[j], plan.start[j])
+    worth = _worth(q, plan, jobs, inside)
     pool, start = plan.pool[jobs], plan.start[jobs]
-    for k in range(m):
-        if inside[k]:
-            vacate(q, plan, jobs[k])
+    before = _value(q, plan, jobs)
+    for j in jobs[inside]:
+        vacate(q, plan, j)
     starts = best_lane(q, plan, p, jobs, worth, low, high)
-    before = after = 0.0
-    for k in range(m):
-        j = jobs[k]
-        if inside[k] or starts[k] >= 0:
-            before += cost(q, j, pool[k], start[k]) if pool[k] >= 0 else q.penalty
-            vacate(q, plan, j)
-            if starts[k] >= 0:
-                occupy(q, plan, j, p, starts[k])
-                after += cost(q, j, p, starts[k])
-    for k in range(m):
-        if inside[k] and starts[k] < 0:
-            found = cheapest_free(q, plan, jobs[k])
-            after += found[0] if found[1] >= 0 else q.penalty
-            if found[1] >= 0:
-                occupy(q, plan, jobs[k], found[1], found[2])
-    if after > before - q.tiny:
-        for k in range(m):
-            if inside[k] or starts[k] >= 0:
-                vacate(q, plan, jobs[k])
-        for k in range(m):
-            if (inside[k] or starts[k] >= 0) and pool[k] >= 0:
-                occupy(q, plan, jobs[k], pool[k], start[k])
+    moving = inside | (starts >= 0)
+    movers = jobs[moving]
+    _put(q, plan, movers, np.where(starts[moving] >= 0, p, -1), starts[moving])
+    for j in jobs[inside & (starts < 0)]:
+        _, where, when = cheapest_free(q, plan, j)
+        if where >= 0:
+            occupy(q, plan, j, where, when)
+    if _value(q, plan, jobs) > before - q.tiny:
+        _put(q, plan, movers, pool[moving], start[moving])
 
 
 @compiled

@@ -1,12 +1,12 @@
 """Many jobs at once: the cheapest pool and start for each, within capacity, and how far from best.
 
-Use :func:`pack`. It works on plain arrays of whole time steps; nothing here knows a zone or a clock.
+Use :func:`pack`. It works on plain arrays of whole time steps; nothing here knows zones or clocks.
 How it is done, in four steps:
 
 1. *Prices.* Each step of each pool gets a price for its capacity. Jobs answer prices with the
    placement that is best for them, in batches; what too many ask for gets dearer
-   (:func:`carbon._kernels.learn`). Any prices prove a lower bound on what any plan costs: each job's
-   best answer, less what the whole capacity is worth (Lagrangian duality).
+   (:func:`carbon._kernels.learn`). Any prices prove a lower bound on what any plan costs: each
+   job's best answer, less what the whole capacity is worth (Lagrangian duality).
 2. *Negotiation.* From those prices on, jobs choose one after the other, seeing what the others now
    take, while going over capacity gets dearer and dearer, until none does.
 3. *Lanes.* Where capacity is small, one lane after the other is filled exactly instead, and the
@@ -23,7 +23,7 @@ from functools import cached_property
 from typing import Final
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from carbon import _kernels as kernels
 from carbon import _lanes as lanes
@@ -34,6 +34,8 @@ from carbon._packing_input import Jobs, problem
 _EPOCHS: Final = 10
 _BATCHES: Final = 16
 _MOMENTUM: Final = 0.9
+_SAMPLE: Final = 20_000
+"""Jobs that answer prices in an epoch; they stand for all."""
 _FIRST_STEP: Final = 0.03
 _STAGES: Final = 40
 _STILL_RISING: Final = 2e-3
@@ -41,8 +43,15 @@ _STILL_RISING: Final = 2e-3
 _CONVERGED: Final = 1e-4
 """Relative gain below which the bound is as good as it gets."""
 
-_GOOD_ENOUGH: Final = 2e-3
+_GOOD_ENOUGH: Final = 5e-3
 """Gap at which no better plan is sought."""
+_STARTS: Final = 8
+_GROWTH: Final = 1.1
+_STUBBORN: Final = 80
+_BRISK: Final = 3
+_FEW: Final = 3e-4
+"""Share of all steps run that is over capacity below which only those jobs choose again."""
+_MANY: Final = 500_000
 _WORK: Final = 200_000_000
 """Placements to be looked at in one search for a better plan: about half a second."""
 
@@ -95,6 +104,9 @@ def pack(
         BadInput: Something is missing, not a number or does not fit together.
     """
     q = problem(jobs, intensity, capacity)
+    if not len(q.earliest):
+        nobody = np.zeros(0, np.int64)
+        return Packing(nobody, nobody, cost=0.0, bound=0.0, prices=np.zeros_like(q.intensity))
     if after is not None:
         return _Packer(q, _checked(after, q).prices).mend(after)
     return _Packer(q, np.zeros_like(q.intensity)).make()
@@ -107,21 +119,23 @@ class _Packer:
         self.q = q
         self.prices = prices
         self.n = len(q.earliest)
+        self.pools = len(q.intensity)
         self.everyone = np.arange(self.n)
         self.by_window = np.argsort(q.earliest + q.latest, kind="stable")
         self.chance = np.random.default_rng(0)
         self.unit = _typical_price(q) / np.maximum(q.capacity, 1)
         windows = (q.latest - q.earliest + 1) * q.permitted.sum(axis=1)
         self.work = max(1, int(windows.sum()))
+        many = self.work > _MANY
+        self.patient, self.growth = (0.7, _GROWTH**2) if many else (0.0, _GROWTH)
 
     def make(self) -> Packing:
         """Plan from nothing."""
         step = self._learn()
-        best = self._negotiate(step)
-        if self._lanes() * self.work // len(self.q.intensity) <= _WORK:
-            best = self._better(best, self._fill())
-        best = self._better(best, self._improve(best))
-        for _ in range(min(8, _WORK // (80 * self.work))):
+        best = self._improve(self._negotiate(step))
+        if not self._good_enough(best) and self._lanes() * self.work // self.pools <= _WORK:
+            best = self._better(best, self._improve(self._fill()))
+        for _ in range(min(_STARTS, _WORK // (100 * self.work))):
             if self._good_enough(best):
                 break
             best = self._better(best, self._improve(self._negotiate(step)))
@@ -130,8 +144,7 @@ class _Packer:
     def mend(self, after: Packing) -> Packing:
         """Plan from an earlier plan: new jobs and overfull steps first, then whoever gains."""
         plan = self._empty()
-        for j in np.flatnonzero(after.pool >= 0):
-            kernels.occupy(self.q, plan, j, after.pool[j], after.start[j])
+        kernels.occupy_all(self.q, plan, after.pool, after.start)
         new = np.flatnonzero(plan.pool < 0)
         kernels.negotiate(self.q, plan, new, self.prices, self.unit, 0.0)
         self._agree(plan, rise=1.0, sweeps=0)
@@ -149,7 +162,7 @@ class _Packer:
             means = [
                 kernels.learn(
                     self.q,
-                    self.chance.permutation(self.n),
+                    self.chance.permutation(self.n)[:_SAMPLE],
                     min(_BATCHES, self.n),
                     step * self.unit,
                     price,
@@ -192,31 +205,25 @@ class _Packer:
     def _negotiate(self, step: float) -> Plan:
         plan = self._empty()
         _, pool, start = self._answers(self.prices)
-        for j in self.everyone:
-            kernels.occupy(self.q, plan, j, pool[j], start[j])
+        kernels.occupy_all(self.q, plan, pool, start)
         return self._agree(plan, rise=4 * step / (1 - _MOMENTUM), sweeps=60)
 
     def _agree(self, plan: Plan, *, rise: float, sweeps: int) -> Plan:
         """Let jobs choose anew until no step is over capacity, or take jobs out in the end."""
         q, price = self.q, self.prices.copy()
-        for sweep in range(sweeps + 80):
+        few = _FEW * q.duration.mean(axis=1).sum()
+        for sweep in range(sweeps + _STUBBORN):
+            rising = rise * self.unit
+            patient = 1.0 if sweep >= sweeps else self.patient if sweep >= _BRISK else 0.0
+            kernels.negotiate(q, plan, self.chance.permutation(self.n), price, rising, patient)
             over = plan.used - q.capacity
             if (over <= 0).all():
                 break
-            all_choose = sweep < sweeps
-            rising = rise * self.unit
-            kernels.negotiate(
-                q,
-                plan,
-                self.chance.permutation(self.n),
-                price,
-                rising,
-                0.0 if all_choose else 1.0,
-            )
-            over = plan.used - q.capacity
-            correction = 0.3 * over if all_choose else 0.5 * np.maximum(over, 0)
+            if np.maximum(over, 0).sum() < few:
+                sweeps = sweep
+            correction = 0.5 * np.maximum(over, 0) if sweep >= sweeps else 0.3 * over
             price = np.maximum(0.0, price + rising * correction)
-            rise *= 1.1
+            rise *= self.growth
         kernels.evict(q, plan, self.chance.permutation(self.n))
         return self._settle(plan)
 
@@ -243,8 +250,8 @@ class _Packer:
 
     def _improve(self, plan: Plan) -> Plan:
         span = self.q.latest - self.q.earliest + self.q.duration.max(axis=1)
-        width = int(min(self.q.intensity.shape[1], max(2, 2 * span.mean())))
-        price = 2 * self._lanes() * self.work // len(self.q.intensity)
+        width = int(min(self.q.intensity.shape[1], max(2, 4 * span.mean())))
+        price = max(1, 8 * self._lanes() * self.work // self.pools)
         for turn in range(min(16, _WORK // price)):
             before = self._value(plan)
             if self._good_enough(plan):

@@ -51,7 +51,9 @@ def problem(jobs: Jobs, intensity: ArrayLike, capacity: ArrayLike) -> Problem:
     grams = _numbers("intensity", intensity, None)
     if grams.ndim != len(("pool", "step")) or not grams.size:
         raise BadInput(
-            "intensity", f"its shape is {grams.shape}", "Give one row per pool, one column per step."
+            "intensity",
+            f"its shape is {grams.shape}",
+            "Give one row per pool, one column per step.",
         )
     pools, steps = grams.shape
     earliest = _whole("earliest", jobs.earliest, None)
@@ -79,8 +81,9 @@ def problem(jobs: Jobs, intensity: ArrayLike, capacity: ArrayLike) -> Problem:
 
 def _refuse_what_cannot_be(q: Problem) -> None:
     steps = q.intensity.shape[1]
-    _refuse("capacity", (q.capacity < 0).any(axis=1), "pool {} has a negative one", "Use 0 or more.")
-    _refuse("energy", (q.energy < 0).any(axis=1), "job {} has a negative one", "Use 0 or more.")
+    negative = "{} has a negative one"
+    _refuse("capacity", (q.capacity < 0).any(axis=1), f"pool {negative}", "Use 0 or more.")
+    _refuse("energy", (q.energy < 0).any(axis=1), f"job {negative}", "Use 0 or more.")
     _refuse("duration", (q.duration < 1).any(axis=1), "job {} runs for no step", "Use 1 or more.")
     _refuse("earliest", q.earliest < 0, "job {} starts before step 0", "Use 0 or more.")
     _refuse(
@@ -112,18 +115,19 @@ def _with_penalty(q: Problem) -> Problem:
     return q._replace(penalty=_PENALTY * widest, tiny=_ROUNDING * widest)
 
 
-def _refuse(field: str, wrong: Flags, problem_text: str, fix: str) -> None:
+def _refuse(field: str, wrong: Flags | np.bool_, what: str, fix: str) -> None:
+    """Refuse the first job or pool that is wrong."""
     if wrong.any():
-        raise BadInput(field, problem_text.format(int(np.argmax(wrong))), fix)
+        raise BadInput(field, what.format(int(np.argmax(wrong))), fix)
 
 
 def _array(field: str, values: ArrayLike, shape: tuple[int, ...] | None) -> np.ndarray:
     found = np.asarray(values)
     if shape is not None and found.shape != shape:
+        wanted = "job" if len(shape) == 1 else "pool and step"
+        wanted = "job and pool" if len(shape) > 1 and field != "capacity" else wanted
         raise BadInput(
-            field, f"its shape is {found.shape}, not {shape}", "Give one number per job and pool."
-            if len(shape) > 1 and field not in {"capacity", "prices"} else
-            "Give one number per pool and step." if len(shape) > 1 else "Give one number per job.",
+            field, f"its shape is {found.shape}, not {shape}", f"Give one number per {wanted}."
         )
     return found
 
@@ -142,7 +146,9 @@ def _numbers(
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
         raise BadInput(
-            field, f"{numbers[place]} stands at {place}", "Give a finite number, or leave the job out."
+            field,
+            f"{numbers[place]} stands at {place}",
+            "Give a finite number, or leave the job out.",
         )
     return numbers
 
