@@ -45,7 +45,7 @@ _CONVERGED: Final = 1e-4
 
 _GOOD_ENOUGH: Final = 5e-3
 """Gap at which no better plan is sought."""
-_STARTS: Final = 8
+_STARTS: Final = 4
 _GROWTH: Final = 1.1
 _STUBBORN: Final = 80
 _BRISK: Final = 3
@@ -123,7 +123,12 @@ class _Packer:
         self.everyone = np.arange(self.n)
         self.by_window = np.argsort(q.earliest + q.latest, kind="stable")
         self.chance = np.random.default_rng(0)
-        self.unit = _typical_price(q) / np.maximum(q.capacity, 1)
+        low, high = np.empty(self.n), np.empty(self.n)
+        kernels.extremes(q, low, high)
+        self.ceiling = float(high.sum()) + q.tiny
+        spread = (high - low) / q.duration.max(axis=1)
+        typical = np.median(spread[spread > 0]) if (spread > 0).any() else 1.0
+        self.unit = typical / np.maximum(q.capacity, 1)
         windows = (q.latest - q.earliest + 1) * q.permitted.sum(axis=1)
         self.work = max(1, int(windows.sum()))
         many = self.work > _MANY
@@ -131,15 +136,40 @@ class _Packer:
 
     def make(self) -> Packing:
         """Plan from nothing."""
+        plan = self._search()
+        placed = plan.pool >= 0
+        if placed.any() and not placed.all():
+            plan = self._better(self._search_again(placed), plan)
+        return self._packing(plan)
+
+    def _search(self) -> Plan:
         step = self._learn()
-        best = self._improve(self._negotiate(step))
-        if not self._good_enough(best) and self._lanes() * self.work // self.pools <= _WORK:
-            best = self._better(best, self._improve(self._fill()))
+        best = self._negotiate(step)
+        if self._good_enough(best):
+            return best
+        if self._lanes() * self.work // self.pools <= _WORK:
+            filled = self._fill()
+            if self._packing(filled).gap < self._packing(best).gap:
+                best = self._better(self._improve(filled), best)
         for _ in range(min(_STARTS, _WORK // (100 * self.work))):
             if self._good_enough(best):
-                break
-            best = self._better(best, self._improve(self._negotiate(step)))
-        return self._packing(best)
+                return best
+            best = self._better(best, self._negotiate(step))
+        return self._improve(best)
+
+    def _search_again(self, placed: Flags) -> Plan:
+        """Plan anew for the jobs that did fit.
+
+        Where not all fit, prices rise without end: they prove that, and little else.
+        """
+        fewer = _Packer(_only(self.q, placed), np.zeros_like(self.prices))
+        found = fewer._search()
+        self.prices = fewer.prices
+        pool, start = np.full(self.n, -1), np.full(self.n, -1)
+        pool[placed], start[placed] = found.pool, found.start
+        plan = self._empty()
+        kernels.occupy_all(self.q, plan, pool, start)
+        return self._settle(plan)
 
     def mend(self, after: Packing) -> Packing:
         """Plan from an earlier plan: new jobs and overfull steps first, then whoever gains."""
@@ -176,8 +206,8 @@ class _Packer:
             gain = (bound - highest) / max(abs(highest), self.q.tiny)
             if bound > highest:
                 highest, self.prices = bound, found
-            if shrunk and 0 <= gain < _CONVERGED:
-                break
+            if highest > self.ceiling or (shrunk and 0 <= gain < _CONVERGED):
+                break  # above the ceiling not all jobs fit
             shrunk = gain < _STILL_RISING
             step /= 2 if shrunk else 1
         return step
@@ -258,7 +288,7 @@ class _Packer:
                 break
             lanes.exchange(self.q, plan, self.by_window, width, turn)
             self._settle(plan)
-            if before - self._value(plan) < _CONVERGED / 2 * abs(before):
+            if before - self._value(plan) < _CONVERGED * abs(before):
                 break
         return plan
 
@@ -281,11 +311,15 @@ class _Packer:
         )
 
 
-def _typical_price(q: Problem) -> float:
-    low, high = np.empty(len(q.earliest)), np.empty(len(q.earliest))
-    kernels.extremes(q, low, high)
-    spread = (high - low) / q.duration.max(axis=1)
-    return float(np.median(spread[spread > 0])) if (spread > 0).any() else 1.0
+def _only(q: Problem, some: Flags) -> Problem:
+    return q._replace(
+        earliest=q.earliest[some],
+        latest=q.latest[some],
+        duration=q.duration[some],
+        energy=q.energy[some],
+        fixed=q.fixed[some],
+        permitted=q.permitted[some],
+    )
 
 
 def _checked(after: Packing, q: Problem) -> Packing:
