@@ -43,6 +43,8 @@ class Problem(NamedTuple):
         capacity: Jobs at a time, by pool and step.
         penalty: What one job without a place weighs; far above any difference in cost.
         tiny: A difference in cost that is no more than rounding.
+        typical: Grams per step that the choice of placement makes for a usual job.
+        ceiling: No plan of all jobs costs more.
     """
 
     earliest: Integers
@@ -56,6 +58,8 @@ class Problem(NamedTuple):
     capacity: Integers
     penalty: float
     tiny: float
+    typical: float
+    ceiling: float
 
 
 class Plan(NamedTuple):

@@ -9,8 +9,8 @@ How it is done, in four steps:
    job's best answer, less what the whole capacity is worth (Lagrangian duality).
 2. *Negotiation.* From those prices on, jobs choose one after the other, seeing what the others now
    take, while going over capacity gets dearer and dearer, until none does.
-3. *Lanes.* Where capacity is small, one lane after the other is filled exactly instead, and the
-   better of both plans is kept (:mod:`carbon._lanes`).
+3. *Lanes.* Where that is not good enough, one lane after the other is filled exactly
+   (:mod:`carbon._lanes`), or jobs come first, served first; the best of these plans is kept.
 4. *Repair.* Jobs move to better free places, and lanes are sequenced anew, while it pays.
 
 The same input gives the same plan: chance is seeded, and no clock is read.
@@ -18,6 +18,7 @@ The same input gives the same plan: chance is seeded, and no clock is read.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Final
@@ -123,12 +124,7 @@ class _Packer:
         self.everyone = np.arange(self.n)
         self.by_window = np.argsort(q.earliest + q.latest, kind="stable")
         self.chance = np.random.default_rng(0)
-        low, high = np.empty(self.n), np.empty(self.n)
-        kernels.extremes(q, low, high)
-        self.ceiling = float(high.sum()) + q.tiny
-        spread = (high - low) / q.duration.max(axis=1)
-        typical = np.median(spread[spread > 0]) if (spread > 0).any() else 1.0
-        self.unit = typical / np.maximum(q.capacity, 1)
+        self.unit = q.typical / np.maximum(q.capacity, 1)
         windows = (q.latest - q.earliest + 1) * q.permitted.sum(axis=1)
         self.work = max(1, int(windows.sum()))
         many = self.work > _MANY
@@ -147,10 +143,9 @@ class _Packer:
         best = self._negotiate(step)
         if self._good_enough(best):
             return best
-        if self._lanes() * self.work // self.pools <= _WORK:
-            filled = self._fill()
-            if self._packing(filled).gap < self._packing(best).gap:
-                best = self._better(self._improve(filled), best)
+        for other in self._others():
+            if self._packing(other).gap < self._packing(best).gap:
+                best = self._better(self._improve(other), best)
         for _ in range(min(_STARTS, _WORK // (100 * self.work))):
             if self._good_enough(best):
                 return best
@@ -206,7 +201,7 @@ class _Packer:
             gain = (bound - highest) / max(abs(highest), self.q.tiny)
             if bound > highest:
                 highest, self.prices = bound, found
-            if highest > self.ceiling or (shrunk and 0 <= gain < _CONVERGED):
+            if highest > self.q.ceiling or (shrunk and 0 <= gain < _CONVERGED):
                 break  # above the ceiling not all jobs fit
             shrunk = gain < _STILL_RISING
             step /= 2 if shrunk else 1
@@ -265,6 +260,14 @@ class _Packer:
 
     def _lanes(self) -> int:
         return int(self.q.capacity.max(axis=1).sum())
+
+    def _others(self) -> Iterator[Plan]:
+        """Yield plans made in other ways, which are better where capacity is small."""
+        if self._lanes() * self.work // self.pools <= _WORK:
+            yield self._fill()
+        first_come = self._empty()
+        kernels.settle(self.q, first_come, self.by_window)
+        yield first_come
 
     def _fill(self) -> Plan:
         """Fill the dearest pool's lane first, then the next pool's, round and round."""

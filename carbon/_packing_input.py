@@ -73,10 +73,12 @@ def problem(jobs: Jobs, intensity: ArrayLike, capacity: ArrayLike) -> Problem:
         capacity=_whole("capacity", capacity, grams.shape),
         penalty=0.0,
         tiny=0.0,
+        typical=1.0,
+        ceiling=0.0,
     )
     _refuse_what_cannot_be(q)
     running_sums(grams, q.sums)
-    return _with_penalty(q)
+    return _weighed(q)
 
 
 def _refuse_what_cannot_be(q: Problem) -> None:
@@ -107,12 +109,19 @@ def _refuse_what_cannot_be(q: Problem) -> None:
     )
 
 
-def _with_penalty(q: Problem) -> Problem:
-    """Weigh a job without a place far above any difference in cost between two plans of one."""
+def _weighed(q: Problem) -> Problem:
+    """Add what follows from the least and the highest cost of each job."""
     low, high = np.zeros(len(q.earliest)), np.zeros(len(q.earliest))
     extremes(q, low, high)
     widest = float(max((high - low).max(initial=0.0), np.abs(high).max(initial=0.0), 1e-12))
-    return q._replace(penalty=_PENALTY * widest, tiny=_ROUNDING * widest)
+    by_step = (high - low) / q.duration.max(axis=1)
+    tiny = _ROUNDING * widest
+    return q._replace(
+        penalty=_PENALTY * widest,
+        tiny=tiny,
+        typical=float(np.median(by_step[by_step > 0])) if (by_step > 0).any() else 1.0,
+        ceiling=float(high.sum()) + tiny,
+    )
 
 
 def _refuse(field: str, wrong: Flags | np.bool_, what: str, fix: str) -> None:
@@ -141,7 +150,7 @@ def _numbers(
     found = _array(field, values, shape)
     if found.dtype.kind not in "iuf":
         raise BadInput(field, f"it holds {found.dtype}", "Give numbers.")
-    numbers = np.ascontiguousarray(found, dtype=np.float64)
+    numbers = np.array(found, dtype=np.float64, order="C")
     bad = ~np.isfinite(numbers) if where is None else ~np.isfinite(numbers) & where
     if bad.any():
         place = tuple(int(i) for i in np.argwhere(bad)[0])
@@ -170,4 +179,4 @@ def _flags(field: str, values: ArrayLike, shape: tuple[int, ...]) -> Flags:
     found = _array(field, values, shape)
     if found.dtype.kind != "b":
         raise BadInput(field, f"it holds {found.dtype}", "Give True or False.")
-    return np.ascontiguousarray(found)
+    return np.array(found, order="C")

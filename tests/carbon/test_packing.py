@@ -197,6 +197,23 @@ def test_holes_are_not_left_where_jobs_can_be_shifted() -> None:
     assert sorted(packing.start) == [0, 2, 4]
 
 
+@pytest.mark.parametrize("capacity", [1, 2, 8])
+def test_a_stream_of_like_jobs_is_packed_within_one_percent(capacity: int) -> None:
+    """A four-step job every step for 480 steps: neither stampede nor holes, and proven so."""
+    n, pools, steps = 452, 6, 480
+    hour = np.arange(steps)
+    level = np.array([400.0, 350, 300, 150, 60, 20])[:, None]
+    intensity = level * (1 + 0.3 * np.sin((hour + 5 * np.arange(pools)[:, None]) / 24 * 2 * np.pi))
+    by_pool = np.ones((n, pools))
+    jobs = Jobs(hour[:n], hour[:n] + 24, 4 * by_pool, by_pool, 0 * by_pool, by_pool > 0)
+    case = Case(replace(jobs, duration=by_pool.astype(int) * 4), intensity, np.full((6, steps), 0))
+    case.capacity[:] = capacity
+    packing = case.pack()
+    check(case, packing)
+    assert not len(packing.unplaced)
+    assert packing.gap < 0.01
+
+
 def test_no_jobs_no_plan() -> None:
     """An empty fleet plan costs nothing."""
     packing = simple(0).pack()
