@@ -169,7 +169,8 @@ class _Packer:
     def mend(self, after: Packing) -> Packing:
         """Plan from an earlier plan: new jobs and overfull steps first, then whoever gains."""
         plan = self._empty()
-        kernels.occupy_all(self.q, plan, after.pool, after.start)
+        still = _still_allowed(after, self.q)
+        kernels.occupy_all(self.q, plan, np.where(still, after.pool, -1), after.start)
         new = np.flatnonzero(plan.pool < 0)
         kernels.negotiate(self.q, plan, new, self.prices, self.unit, 0.0)
         self._agree(plan, rise=1.0, sweeps=0)
@@ -327,6 +328,10 @@ def _only(q: Problem, some: Flags) -> Problem:
 
 def _checked(after: Packing, q: Problem) -> Packing:
     known = len(after.pool)
+    if not (np.isfinite(after.prices).all() and (after.prices >= 0).all()):
+        raise BadInput(
+            "after", "its prices are not all numbers of 0 or more", "Give a packing as it was made."
+        )
     if after.prices.shape != q.intensity.shape or known > len(q.earliest):
         raise BadInput(
             "after",
@@ -335,3 +340,12 @@ def _checked(after: Packing, q: Problem) -> Packing:
             "Give a packing of the first of these jobs in the same steps, or none.",
         )
     return after
+
+
+def _still_allowed(after: Packing, q: Problem) -> Flags:
+    """Return which places are still in their job's window and in a pool that it may use."""
+    known = np.arange(len(after.pool))
+    placed = (after.pool >= 0) & (after.pool < len(q.intensity))
+    permitted = q.permitted[known, np.where(placed, after.pool, 0)]
+    in_window = (after.start >= q.earliest[known]) & (after.start <= q.latest[known])
+    return placed & permitted & in_window

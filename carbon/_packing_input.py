@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
 _PENALTY = 1e3
 """What a job without a place weighs, in units of the widest difference in cost."""
+_LARGEST = 2**31 - 1
 _ROUNDING = 1e-9
 """Difference in cost that counts as none, in the same unit."""
 
@@ -70,7 +71,7 @@ def problem(jobs: Jobs, intensity: ArrayLike, capacity: ArrayLike) -> Problem:
         permitted=permitted,
         intensity=grams,
         sums=np.zeros((pools, steps + 1)),
-        capacity=_whole("capacity", capacity, grams.shape),
+        capacity=np.minimum(_whole("capacity", capacity, grams.shape), len(earliest)),
         penalty=0.0,
         tiny=0.0,
         typical=1.0,
@@ -172,6 +173,8 @@ def _whole(
     numbers = numbers if where is None else np.where(where, numbers, 1.0)
     if (numbers != np.floor(numbers)).any():
         raise BadInput(field, "it holds fractions", "Give whole numbers.")
+    if (np.abs(numbers) > _LARGEST).any():
+        raise BadInput(field, "it holds a number beyond all use", f"Stay within {_LARGEST}.")
     return numbers.astype(np.int64)
 
 

@@ -256,6 +256,23 @@ def test_others_stay_where_a_new_job_fits_beside_them() -> None:
     assert packing.start[-1] == 5
 
 
+def test_a_place_that_is_no_longer_allowed_is_given_up() -> None:
+    """A job whose window or residency has changed since is placed anew, also when mending."""
+    case = simple(3)
+    first = case.pack()
+    case.jobs.permitted[:, 0] = False
+    case.jobs.earliest[:] = 2
+    packing = case.pack(after=first)
+    check(case, packing)
+    assert not len(packing.unplaced)
+
+
+def test_capacity_without_end_costs_nothing() -> None:
+    """More capacity than jobs is as good as no limit, and takes no longer."""
+    packing = simple(3, capacity=10**9).pack()
+    assert packing.cost == packing.bound == 3
+
+
 @given(cases(most_jobs=8), st.integers(1, 7))
 @settings(max_examples=60, deadline=None)
 def test_one_by_one_keeps_every_promise(case: Case, known: int) -> None:
@@ -271,7 +288,7 @@ def test_one_by_one_keeps_every_promise(case: Case, known: int) -> None:
 BAD = {
     "intensity": [[[np.nan] * 6] * 2, [1.0, 2.0], [["a"] * 6] * 2],
     "capacity": [np.full((2, 6), -1), np.ones((2, 5)), np.full((2, 6), 0.5)],
-    "earliest": [[0, 0, -1], [[0, 0, 0]], [0, np.inf, 0]],
+    "earliest": [[0, 0, -1], [[0, 0, 0]], [0, np.inf, 0], [0, 1e300, 0]],
     "latest": [[5, 5, -1], [5, 5, 6], [5, 5]],
     "duration": [np.zeros((3, 2)), np.ones((3, 3)), np.full((3, 2), 1.5)],
     "energy": [np.full((3, 2), -1.0), np.full((3, 2), np.nan)],
@@ -307,3 +324,5 @@ def test_refuses_another_fleets_packing() -> None:
         simple(3).pack(after=simple(4).pack())
     with pytest.raises(BadInput, match="after"):
         simple(3, steps=5).pack(after=simple(3).pack())
+    with pytest.raises(BadInput, match="prices"):
+        simple(3).pack(after=replace(simple(3).pack(), prices=np.full((2, 6), -1.0)))
