@@ -1,9 +1,9 @@
-"""One set of pools at every start worth looking at, with what each limit says about it."""
+"""All sets of pools at all starts worth looking at, with what each limit says about each."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
@@ -11,7 +11,7 @@ import numpy as np
 from carbon._decision import Rule
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -50,23 +50,25 @@ class Limits:
 
 @dataclass(frozen=True)
 class Candidates:
-    """One set of pools; the arrays have one entry per start.
+    """Placements in one table; the arrays have one entry for each set of pools and start.
 
     The starts go on for an hour after the latest safe one, to tell what more slack would be worth.
 
     Attributes:
-        chain: The workload on these pools.
-        starts: POSIX seconds, ascending.
+        chains: The workload on each set of pools.
+        first: Where the entries of each chain begin, and where the last ones end.
+        starts: POSIX seconds.
         grams: Emissions in gCO2e.
         usd: Cost in USD.
         known: Whether both are known.
-        kept: Which starts keep each limit: deadline (it starts in time), capacity (every pool has
+        kept: Which entries keep each limit: deadline (it starts in time), capacity (every pool has
             a free slot all along), cost, intensity, and saving (enough is saved to move at all).
         waiting_g: What the wait is worth in gCO2e, by the policy.
         waiting_usd: The same in USD.
     """
 
-    chain: Chain
+    chains: Sequence[Chain]
+    first: NDArray[np.int64]
     starts: NDArray[np.float64]
     grams: NDArray[np.float64]
     usd: NDArray[np.float64]
@@ -76,7 +78,7 @@ class Candidates:
     waiting_usd: NDArray[np.float64]
 
     def mask(self, rules: Iterable[Rule]) -> NDArray[np.bool_]:
-        """Return which starts keep some limits."""
+        """Return which entries keep some limits."""
         result = self.known
         for rule in rules:
             result = result & self.kept[rule]
@@ -86,30 +88,58 @@ class Candidates:
         """Return what is to be kept low."""
         return self.usd + self.waiting_usd if by_cost else self.grams + self.waiting_g
 
-    def least(self, mask: NDArray[np.bool_], *, by_cost: bool) -> tuple[float, float] | None:
-        """Return value and start of the best candidate, the earliest of equals."""
-        if not mask.any():
-            return None
-        values = np.where(mask, self.values(by_cost=by_cost), np.inf)
-        best = float(values.min())
-        first = int(np.argmax(values <= best + abs(best) * SAME))
-        return float(values[first]), float(self.starts[first])
+    def chain(self, entry: int) -> Chain:
+        """Return the chain that an entry belongs to."""
+        return self.chains[int(np.searchsorted(self.first, entry, side="right")) - 1]
 
-    def soonest(
-        self, mask: NDArray[np.bool_], best: float, *, by_cost: bool
-    ) -> tuple[float, float] | None:
-        """Return value and start of the first candidate, if it is nearly as good as the best.
+    def start(self, entry: int) -> datetime:
+        """Return the start of an entry."""
+        return datetime.fromtimestamp(float(self.starts[entry]), UTC)
+
+    def best(self, mask: NDArray[np.bool_], *, by_cost: bool) -> int | None:
+        """Return the entry with the least value, the earliest of equals; ``None`` without any."""
+        return self._best(mask, self.values(by_cost=by_cost))
+
+    def _best(self, mask: NDArray[np.bool_], values: NDArray[np.float64]) -> int | None:
+        values = np.where(mask, values, np.inf)
+        best = float(values.min(initial=np.inf))
+        if best == np.inf:
+            return None
+        equal = np.flatnonzero(values <= best + abs(best) * SAME)
+        return int(equal[np.argmin(self.starts[equal])])
+
+    def best_or_soonest(self, mask: NDArray[np.bool_], *, by_cost: bool) -> int | None:
+        """Return the best entry, or the best of the earliest ones if that is nearly as good.
 
         For a saving below what the numbers are later revised by nothing is waited for; whoever
         waits anyway waits for the best.
         """
-        first = int(np.argmax(mask))
-        value = float(self.values(by_cost=by_cost)[first])
-        near = mask.any() and value <= best + abs(best) * NOT_WORTH_WAITING
-        return (value, float(self.starts[first])) if near else None
+        values = self.values(by_cost=by_cost)
+        best = self._best(mask, values)
+        if best is None:
+            return None
+        soonest = self._best(mask & (self.starts == self.starts[mask].min()), values)
+        assert soonest is not None
+        near = values[best] + abs(values[best]) * NOT_WORTH_WAITING
+        return soonest if values[soonest] <= near else best
+
+    def best_by_chain(self, mask: NDArray[np.bool_], *, by_cost: bool) -> list[tuple[float, int]]:
+        """Return value and place of each chain that has any entry, the best chain first."""
+        values = np.where(mask, self.values(by_cost=by_cost), np.inf)
+        least = np.minimum.reduceat(values, self.first[:-1])
+        order = np.argsort(least, kind="stable").tolist()
+        return [(float(least[place]), place) for place in order if least[place] < np.inf]
+
+    def best_of(self, place: int, mask: NDArray[np.bool_], *, by_cost: bool) -> int:
+        """Return the best entry of one chain."""
+        own = np.zeros_like(mask)
+        own[self.first[place] : self.first[place + 1]] = True
+        best = self.best(mask & own, by_cost=by_cost)
+        assert best is not None
+        return best
 
     def binding(self, least: float, *, by_cost: bool) -> Rule | None:
-        """Return the limit that stands before this set's clearly better starts, if it has any."""
+        """Return the limit that stands before the best clearly better entry, if there is one."""
         values = self.values(by_cost=by_cost)
         better = self.mask((Rule.DEADLINE,)) & (values < least - abs(least) * NOT_WORTH_WAITING)
         if not better.any():
@@ -118,61 +148,76 @@ class Candidates:
         limits = (Rule.CAPACITY, Rule.COST, Rule.INTENSITY)
         return next((rule for rule in limits if not self.kept[rule][best]), None)
 
-    def excluded(self, limits: Limits) -> tuple[Rule, str]:
-        """Say which limit keeps the whole set out, with numbers."""
-        left = self.mask((Rule.DEADLINE, Rule.CAPACITY))
+    def excluded(self, place: int, limits: Limits) -> tuple[Rule, str]:
+        """Say which limit keeps a whole set of pools out, with numbers."""
+        own = slice(self.first[place], self.first[place + 1])
+        chain, usd, grams = self.chains[place], self.usd[own], self.grams[own]
+        left = self.mask((Rule.DEADLINE, Rule.CAPACITY))[own]
         if not left.any():
-            one = len(self.starts) == 1
-            until = "now" if one else "until the latest safe start"
-            return Rule.CAPACITY, f"every slot is taken {until}{self._blackouts()}"
-        if not (left & self.kept[Rule.COST]).any():
-            usd = float(np.min(self.usd[left]))
-            return Rule.COST, f"costs {usd:.2f} USD, the limit is {limits.usd:.2f} USD"
-        left &= self.kept[Rule.COST]
-        if not (left & self.kept[Rule.INTENSITY]).any():
-            at_best = float(np.min(self.grams[left]) - self.chain.embodied_g) / self.chain.kwh
+            until = "now" if len(left) == 1 else "until the latest safe start"
+            names = f" (blackout: {', '.join(chain.blackouts)})" if chain.blackouts else ""
+            return Rule.CAPACITY, f"every slot is taken {until}{names}"
+        cheap = left & self.kept[Rule.COST][own]
+        if not cheap.any():
+            return (
+                Rule.COST,
+                f"costs {float(usd[left].min()):.2f} USD, the limit is {limits.usd:.2f} USD",
+            )
+        if not (cheap & self.kept[Rule.INTENSITY][own]).any():
+            at_best = float(grams[cheap].min() - chain.embodied_g) / chain.kwh
             return Rule.INTENSITY, (
                 f"at best {at_best:.0f} gCO2e/kWh, the maximum is {limits.g_per_kwh:g}"
             )
         return Rule.SAVING, "would save too little to be worth the move"
 
-    def _blackouts(self) -> str:
-        names = self.chain.blackouts
-        return f" (blackout: {', '.join(names)})" if names else ""
-
 
 def evaluate(
-    request: Request, chain: Chain, limits: Limits, refusals: Refusals
+    request: Request, chains: Sequence[Chain], limits: Limits, refusals: Refusals
 ) -> Candidates | None:
-    """Evaluate one set of pools; ``None`` when the deadline or the signal rules it out."""
-    latest = request.deadline - chain.needed
-    if latest < request.earliest:
-        hours = f"{chain.needed.total_seconds() / 3600:.1f} h"
-        for pool in chain.heavy_pools:
-            refusals.add(pool, Rule.DEADLINE, f"needs {hours} with one retry, more than is left")
+    """Evaluate sets of pools; ``None`` when deadline or signal rule all of them out."""
+    parts = []
+    for chain in chains:
+        latest = request.deadline - chain.needed
+        if latest < request.earliest:
+            hours = f"{chain.needed.total_seconds() / _HOUR:.1f} h"
+            why = f"needs {hours} with one retry, more than is left"
+            for pool in chain.heavy_pools:
+                refusals.add(pool, Rule.DEADLINE, why)
+            continue
+        last = _last(request, latest)
+        starts = chain.starts(request.earliest, last, last + MORE_SLACK * request.may_wait)
+        grams, usd = chain.grams(starts), chain.cost(starts)
+        in_time = starts <= last.timestamp()
+        if np.isnan((grams + usd)[in_time]).all():
+            for pool in chain.heavy_pools:
+                refusals.add(pool, Rule.SIGNAL, _unknown(request, pool))
+            continue
+        parts.append((chain, starts, grams, usd, in_time, chain.free(starts)))
+    if not parts:
         return None
-    last = _last(request, latest)
-    starts = chain.starts(request.earliest, last, last + MORE_SLACK * request.may_wait)
-    grams, usd = chain.grams(starts), chain.cost(starts)
-    known = ~np.isnan(grams) & ~np.isnan(usd)
-    in_time = starts <= last.timestamp()
-    if not (known & in_time).any():
-        for pool in chain.heavy_pools:
-            refusals.add(pool, Rule.SIGNAL, _unknown(request, pool))
-        return None
-    slack, policy = 1 + SAME, request.policy
+    usable = [part[0] for part in parts]
+    starts, grams, usd, in_time, free = (
+        np.concatenate(column) for column in list(zip(*parts, strict=True))[1:]
+    )
+    sizes = [len(part[1]) for part in parts]
+    embodied, kwh = (
+        np.repeat(np.array([getattr(chain, name) for chain in usable]), sizes)
+        for name in ("embodied_g", "kwh")
+    )
     waited = (starts - request.earliest.timestamp()) / _HOUR
+    slack, policy = 1 + SAME, request.policy
     return Candidates(
-        chain=chain,
+        chains=usable,
+        first=np.concatenate(([0], np.cumsum(sizes))),
         starts=starts,
         grams=grams,
         usd=usd,
-        known=known,
+        known=~np.isnan(grams + usd),
         kept={
             Rule.DEADLINE: in_time,
-            Rule.CAPACITY: chain.free(starts),
+            Rule.CAPACITY: free,
             Rule.COST: usd <= limits.usd + abs(limits.usd) * SAME,
-            Rule.INTENSITY: (grams - chain.embodied_g) / chain.kwh <= limits.g_per_kwh * slack,
+            Rule.INTENSITY: (grams - embodied) / kwh <= limits.g_per_kwh * slack,
             Rule.SAVING: grams <= limits.g * slack,
         },
         waiting_g=waited * policy.freshness_g_per_hour,
@@ -184,7 +229,7 @@ def _last(request: Request, latest: datetime) -> datetime:
     """Return the last start to look at; a run that is up and lets go has to start up again."""
     if not request.may_wait:
         return request.earliest
-    again = request.fleet.home_cpu.startup if request.running else timedelta(0)
+    again = request.home.startup if request.running else timedelta(0)
     return max(request.earliest, latest - again)
 
 

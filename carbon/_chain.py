@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from carbon._fleet import Fleet, Pool
+    from carbon._fleet import Pool
     from carbon._request import Request
     from carbon._series import IntensitySeries, PriceSeries
     from carbon._workload import Stage
@@ -72,7 +72,7 @@ class _Window:
 
     @classmethod
     def after(
-        cls, before: _Window | None, fleet: Fleet, stage: Stage, pool: Pool, lead: float
+        cls, before: _Window | None, home: Pool, stage: Stage, pool: Pool, lead: float
     ) -> _Window:
         """Lay out a stage after another one, or after the start-up of the entry run."""
         need = stage.needs[pool.hardware]
@@ -80,15 +80,11 @@ class _Window:
         due = before.end if before else lead
         seconds = need.p50.total_seconds()
         at_server = need.kwh or pool.watts / 1000.0 * seconds / _HOUR
-        home, there = fleet.home_cpu.place, pool.place
-        away = pool.region != fleet.home
-        carried = stage.data_in_gb + stage.data_out_gb if away else 0.0
-        transfer = (
-            stage.data_in_gb * home.transfer_price(there)
-            + stage.data_out_gb * there.transfer_price(home)
-            if carried
-            else 0.0
-        )
+        there, carried, transfer = pool.place, 0.0, 0.0
+        if pool.region != home.region:
+            here, carried = home.place, stage.data_in_gb + stage.data_out_gb
+            transfer = stage.data_in_gb * here.transfer_price(there)
+            transfer += stage.data_out_gb * there.transfer_price(here)
         return cls(
             stage=stage,
             pool=pool,
@@ -161,9 +157,10 @@ class Chain:
             lead: Start-up of the entry run; light stages run inside it and have none of their own.
         """
         windows: list[_Window] = []
+        seconds = lead.total_seconds()
         for stage, pool in zip(request.workload.stages, pools, strict=True):
             before = windows[-1] if windows else None
-            windows.append(_Window.after(before, request.fleet, stage, pool, lead.total_seconds()))
+            windows.append(_Window.after(before, request.home, stage, pool, seconds))
         return cls(request, tuple(windows))
 
     @property
@@ -189,7 +186,7 @@ class Chain:
         return timedelta(seconds=self.windows[-1].end_p95 + retry)
 
     def starts(self, *moments: datetime) -> NDArray[np.float64]:
-        """Return the starts worth looking at, POSIX seconds, ascending, shape ``(n,)``.
+        """Return the starts worth looking at, POSIX seconds, in no order, shape ``(n,)``.
 
         Args:
             moments: Starts that are among them; the first and the last one are their bounds.
@@ -205,7 +202,7 @@ class Chain:
             for full in self.request.full(own.pool)
         ]
         every = np.concatenate(found)
-        return np.unique(every[(every >= low) & (every <= high)])
+        return every[(every >= low) & (every <= high)]
 
     def grams(self, starts: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the emissions for each start in gCO2e; ``nan`` where the outlook has none."""
@@ -221,7 +218,7 @@ class Chain:
         """What the emissions are made of, by zone."""
         found: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)
         for window in self.windows:
-            for zone, kwh in window.weights(self._home_zone):
+            for zone, kwh in window.weights(self.request.home_zone):
                 found[zone].append((window.begin, window.seconds, kwh))
         return tuple(
             (self.request.outlook.intensity.get(zone), Windows.of(*rows))
@@ -254,7 +251,8 @@ class Chain:
         """Tell for each start whether every pool has a free slot all along."""
         result = np.ones(starts.shape, dtype=np.bool_)
         for own in self._slots:
-            result &= self._has_room(own, starts)
+            if self.request.full(own.pool):
+                result &= self._has_room(own, starts)
         return result
 
     def pools_without_room(self, start: float) -> Iterator[Pool]:
@@ -287,23 +285,19 @@ class Chain:
             slots=tuple(slot.reserved(start) for slot in self._slots),
         )
 
-    @property
-    def _home_zone(self) -> str:
-        return self.request.fleet.home_cpu.place.zone
-
     @cached_property
     def _slots(self) -> tuple[_Slot, ...]:
         slots = [
             _Slot(w.pool, w.due, w.end_p95, w.stage.name) for w in self.windows if w.stage.heavy
         ]
         # The entry run waits for its heavy stages, so it holds its own slot all along.
-        return (*slots, _Slot(self.request.fleet.home_cpu, 0.0, self.windows[-1].end_p95, ""))
+        return (*slots, _Slot(self.request.home, 0.0, self.windows[-1].end_p95, ""))
 
     def _placement(self, window: _Window, start: datetime) -> Placement:
         begin = start + timedelta(seconds=window.begin)
         end = start + timedelta(seconds=window.end)
         zone = window.pool.place.zone
-        weights = tuple(window.weights(self._home_zone))
+        weights = tuple(window.weights(self.request.home_zone))
         means = {place: self._mean(place, begin, end) for place, _ in weights}
         price = self._price(window)
         energy_usd = 0.0 if price is None else _number(_sum((price,), _at(start))[0])
@@ -352,11 +346,6 @@ def _total(parts: Iterable[float | None]) -> float | None:
             return None
         total += part
     return total
-
-
-def moment(seconds: float) -> datetime:
-    """Return POSIX seconds as an aware moment."""
-    return datetime.fromtimestamp(seconds, UTC)
 
 
 def _number(value: float) -> float | None:

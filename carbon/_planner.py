@@ -13,7 +13,6 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from carbon._candidates import Candidates, Limits, evaluate
-from carbon._chain import Chain, moment
 from carbon._decision import Decision, Option, Rule
 from carbon._permitted import Refusals, permitted
 from carbon._policy import Strategy
@@ -23,6 +22,7 @@ from carbon._workload import Urgency
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
+    from carbon._chain import Chain
     from carbon._request import Request
 
 _MOST_ALTERNATIVES: Final = 8
@@ -74,13 +74,9 @@ class _Planning:
                 "What the run would emit at once at home is not known, so it starts at once.",
             )
         chains = [request.chain(pools) for pools in itertools.product(*self.permitted)]
-        sets = [
-            found
-            for chain in chains
-            if (found := evaluate(request, chain, self.limits, self.refusals))
-        ]
-        if sets:
-            return self._choose(sets)
+        table = evaluate(request, chains, self.limits, self.refusals)
+        if table is not None:
+            return self._choose(table)
         if all(request.deadline - chain.needed < request.earliest for chain in chains):
             return self._at_once(
                 Rule.DEADLINE, "The deadline leaves no slack, so the run starts at once."
@@ -102,101 +98,69 @@ class _Planning:
             g=home.g * (1 - saving / 100) if saving and home.g is not None else np.inf,
         )
 
-    def _choose(self, sets: list[Candidates]) -> Decision:
-        if chosen := self._best(sets, (*_LIMITS, Rule.SAVING)):
-            return self._chosen(sets, *chosen)
-        if self._home_will_do(sets):
+    def _choose(self, table: Candidates) -> Decision:
+        if (chosen := self._best(table, (*_LIMITS, Rule.SAVING))) is not None:
+            return self._chosen(table, *chosen)
+        if self._home_will_do(table):
             wanted = self.request.policy.min_saving_percent or 0
             return self._at_once(
                 Rule.SAVING, f"Moving would save less than {wanted:g} % of emissions."
             )
         for rules in _GIVING_WAY:
-            if chosen := self._best(sets, rules):
-                return self._chosen(sets, *chosen)
+            if (chosen := self._best(table, rules)) is not None:
+                return self._chosen(table, *chosen)
         return self._at_once(
             Rule.CAPACITY,
             "No pool has a free slot before the latest safe start, so the run queues now.",
         )
 
-    def _best(
-        self, sets: list[Candidates], rules: Collection[Rule]
-    ) -> tuple[int, float, float, bool] | None:
-        """Return set, start and value of the best candidate, and whether cost was compared."""
+    def _best(self, table: Candidates, rules: Collection[Rule]) -> tuple[int, bool] | None:
+        """Return the best entry that keeps some limits, and whether cost was compared."""
         cheapest = self.request.policy.strategy is Strategy.CHEAPEST
         by_cost = Rule.COST not in rules or (cheapest and Rule.INTENSITY in rules)
-        masks = [one.mask(rules) for one in sets]
-        found = [
-            (*best, index)
-            for index, (one, mask) in enumerate(zip(sets, masks, strict=True))
-            if (best := one.least(mask, by_cost=by_cost))
-        ]
-        if not found:
-            return None
-        least, start, index = min(found)
-        soon = [
-            (now[1], now[0], index)
-            for index, (one, mask) in enumerate(zip(sets, masks, strict=True))
-            if (now := one.soonest(mask, least, by_cost=by_cost)) and now[1] < start
-        ]
-        if soon:
-            start, least, index = min(soon)
-        return index, start, least, by_cost
+        best = table.best_or_soonest(table.mask(rules), by_cost=by_cost)
+        return None if best is None else (best, by_cost)
 
-    def _home_will_do(self, sets: list[Candidates]) -> bool:
+    def _home_will_do(self, table: Candidates) -> bool:
         """Tell whether going at once at home keeps every limit but the wish to save."""
-        for one in sets:
-            if one.chain.pools == self.home.pools:
-                return (
-                    bool(one.mask(_LIMITS)[0])
-                    and one.starts[0] == self.request.earliest.timestamp()
-                )
-        return False
+        now = table.mask(_LIMITS) & (table.starts == self.request.earliest.timestamp())
+        entries = np.flatnonzero(now).tolist()
+        return any(table.chain(entry).pools == self.home.pools for entry in entries)
 
-    def _chosen(
-        self,
-        sets: list[Candidates],
-        index: int,
-        start: float,
-        least: float,
-        by_cost: bool,
-    ) -> Decision:
-        option = sets[index].chain.option(moment(start), self.request.deadline)
-        alternatives = tuple(self._alternatives(sets, index, by_cost=by_cost))
-        rule = self._rule(sets, option, least, by_cost=by_cost)
+    def _chosen(self, table: Candidates, entry: int, by_cost: bool) -> Decision:
+        least = float(table.values(by_cost=by_cost)[entry])
+        option = table.chain(entry).option(table.start(entry), self.request.deadline)
+        alternatives = tuple(self._alternatives(table, entry, by_cost=by_cost))
+        rule = self._rule(table, option, least, by_cost=by_cost)
         reason = self._gave_way(option) or self._reason(rule, option)
         decision = self._decision(option, rule, reason, alternatives)
         if decision.breaches:
             return decision
-        worth = relaxations(sets, self.limits, least, by_cost=by_cost)
+        worth = relaxations(table, self.limits, least, by_cost=by_cost)
         return decision.model_copy(update={"relaxations": worth})
 
-    def _alternatives(
-        self, sets: list[Candidates], chosen: int, *, by_cost: bool
-    ) -> Iterator[Option]:
+    def _alternatives(self, table: Candidates, chosen: int, *, by_cost: bool) -> Iterator[Option]:
         """Yield each other set's best option, best first; refuse the pools that have none."""
-        rules = (*_LIMITS, Rule.SAVING)
-        ranked = sorted(
-            (*best, index)
-            for index, one in enumerate(sets)
-            if index != chosen and (best := one.least(one.mask(rules), by_cost=by_cost))
-        )
-        usable = {
-            pool
-            for index in (chosen, *(row[2] for row in ranked))
-            for pool in sets[index].chain.pools
-        }
-        for one in sets:
-            for pool in one.chain.heavy_pools:
-                if pool not in usable:
-                    self.refusals.add(pool, *one.excluded(self.limits))
-        for _, start, index in ranked[:_MOST_ALTERNATIVES]:
-            yield sets[index].chain.option(moment(start), self.request.deadline)
+        mask, own = table.mask((*_LIMITS, Rule.SAVING)), table.chain(chosen)
+        ranked = [
+            place
+            for _, place in table.best_by_chain(mask, by_cost=by_cost)
+            if table.chains[place] is not own
+        ]
+        usable = {pool.name for pool in own.pools}
+        usable |= {pool.name for place in ranked for pool in table.chains[place].pools}
+        for place, chain in enumerate(table.chains):
+            for pool in chain.heavy_pools:
+                if pool.name not in usable:
+                    self.refusals.add(pool, *table.excluded(place, self.limits))
+        for place in ranked[:_MOST_ALTERNATIVES]:
+            entry = table.best_of(place, mask, by_cost=by_cost)
+            yield table.chains[place].option(table.start(entry), self.request.deadline)
 
-    def _rule(self, sets: list[Candidates], option: Option, least: float, *, by_cost: bool) -> Rule:
+    def _rule(self, table: Candidates, option: Option, least: float, *, by_cost: bool) -> Rule:
         """Return the limit between the choice and the best placement without limits."""
-        for one in sets:
-            if rule := one.binding(least, by_cost=by_cost):
-                return rule
+        if rule := table.binding(least, by_cost=by_cost):
+            return rule
         last = option.latest_safe_start - option.start < timedelta(seconds=1)
         return Rule.DEADLINE if last and self.request.may_wait else Rule.GRID
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from carbon._chain import Chain
@@ -66,6 +67,16 @@ class Request:
         """The classes whose residency rules all hold."""
         return tuple(dict.fromkeys(filter(None, (self.workload.data_class, self.data_class))))
 
+    @cached_property
+    def home(self) -> Pool:
+        """The pool for entry runs and light stages."""
+        return self.fleet.home_cpu
+
+    @cached_property
+    def home_zone(self) -> str:
+        """The grid zone of home."""
+        return self.home.place.zone
+
     @property
     def horizon(self) -> datetime:
         """Until when the calendar matters: a run that is late still needs slots and power."""
@@ -73,7 +84,7 @@ class Request:
 
     def chain(self, pools: Sequence[Pool]) -> Chain:
         """Lay the workload out on these pools."""
-        lead = timedelta(0) if self.running else self.fleet.home_cpu.startup
+        lead = timedelta(0) if self.running else self.home.startup
         return Chain.on(self, pools, lead=lead)
 
     def full(self, pool: Pool) -> tuple[Full, ...]:
