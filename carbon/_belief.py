@@ -115,7 +115,7 @@ class Believing:
         failure = self.store.failure(self.provider, self.zone, "intensity")
         if not self._newest(self.zone):
             unheard = f"{self.provider} has sent no forecast for {self.zone} yet"
-            self.reasons.append(failure.text.rstrip(".") if failure else unheard)
+            self.reasons.append(failure.told(self.now) if failure else unheard)
             return None
         place, issue, believed = self._last_believed()
         if issue is None or believed is None:
@@ -131,8 +131,8 @@ class Believing:
             lied = lied.format(self.provider)
             notes.append(f"{self.zone}: the last {lied} not believed; an earlier one is used")
         elif failure and failure.silent:
-            told = failure.text.rstrip(".")
-            notes.append(f"{self.zone}: {told}; its answer of {issue.confirmed_at:%H:%M} is used")
+            heard = f"its answer of {issue.confirmed_at:%a %d %b %H:%M} UTC is used"
+            notes.append(f"{self.zone}: {failure.told(self.now)}; {heard}")
         if filled and not believed.covers(series.start, min(series.end, believed.end)):
             notes.append(f"{self.zone}: some hours are from an earlier answer of {self.provider}")
         return series.told(notes=tuple(notes))

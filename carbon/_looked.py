@@ -54,7 +54,7 @@ class Looked(Generic[S]):
         self.refused |= mask
         first = self.series.starts[int(np.flatnonzero(mask)[0])]
         hours = float(self.hours[mask].sum())
-        return Finding(fault=fault, text=f"{words} ({hours:g} h from {first:%a %H:%M} UTC)")
+        return Finding(fault=fault, text=f"{words} ({hours:g} h from {first:%a %d %b %H:%M} UTC)")
 
     def believed(self) -> S:
         """Return the series with the refused values unknown."""

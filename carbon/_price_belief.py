@@ -73,7 +73,7 @@ def believe_price(
     if sent is None:
         failure = store.failure(provider, zone, "price")
         unheard = f"{provider} has no price of zone {zone}"
-        return PriceBelief(None, reasons=(failure.text.rstrip(".") if failure else unheard,))
+        return PriceBelief(None, reasons=(failure.told(now) if failure else unheard,))
     newest = looked = inspect_price(sent, now=now, asked=end)
     place = 0
     while not _serves(looked, start):

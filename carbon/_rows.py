@@ -116,6 +116,14 @@ class Failure:
         """Whether nothing was heard at all, rather than something that is not believed."""
         return self.label != NOT_BELIEVED
 
+    def told(self, now: datetime) -> str:
+        """Say what was wrong and when it is asked again, for it is remembered for a while."""
+        today = self.until.date() == now.date()
+        moment = f"{self.until:{'%H:%M' if today else '%a %d %b %H:%M'}} UTC"
+        # Who is asked by nobody, offline or in a hurry, stays as it was noted.
+        when = f"asked again from {moment} on" if self.until > now else f"noted before {moment}"
+        return f"{self.text.rstrip('.')}; {when}"
+
 
 @dataclass(frozen=True)
 class Issue:

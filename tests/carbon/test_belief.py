@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -75,6 +75,7 @@ def judged(*, saved: float, surplus: float, bias: float = 0.0) -> Trust:
     )
 
 
+FELL, HEARD = "DE: a: down", "its answer of Mon 01 Jun 11:40 UTC is used"
 EARNED, LOST = judged(saved=15, surplus=12, bias=10), judged(saved=-3, surplus=-5)
 
 
@@ -237,12 +238,17 @@ def test_nothing_is_believed_for_a_reason() -> None:
 
 
 def test_a_provider_that_fell_silent_is_named_while_its_last_word_serves() -> None:
-    """With the time of that word; not when it answered something that is not believed."""
+    """With the times of that word and of the next; not when it was heard and not believed."""
     store = sent((NOW - 40 * MINUTE, ahead(wave(40))))
     store.fail("a", "DE", "intensity", Failure(NOT_BELIEVED, "a: is not believed.", NOW))
     assert told(store) == (wave(40), "")
     store.fail("a", "DE", "intensity", Failure("transient", "a: down.", NOW))
-    assert told(store) == (wave(40), "DE: a: down; its answer of 11:40 is used")
+    assert told(store) == (wave(40), f"{FELL}; noted before 12:20 UTC; {HEARD}")
+    later = Failure("rate-limited", "a: down.", NOW + HOUR)
+    store.fail("a", "DE", "intensity", later)
+    assert told(store)[1] == f"{FELL}; asked again from 13:20 UTC on; {HEARD}"
+    store.fail("a", "DE", "intensity", replace(later, until=NOW + 12 * HOUR))
+    assert told(store)[1] == f"{FELL}; asked again from Tue 02 Jun 00:20 UTC on; {HEARD}"
 
 
 @pytest.mark.parametrize("lies", [1, 7, 60])
@@ -480,7 +486,7 @@ def test_without_a_price_it_is_said_why() -> None:
     store = Store(None)
     assert paid(store) == ([], "a has no price of zone DE")
     store.fail("a", "DE", "price", Failure("auth", "a: does not accept the key.", NOW + DAY))
-    assert paid(store) == ([], "a: does not accept the key")
+    assert paid(store) == ([], "a: does not accept the key; asked again from Tue 02 Jun 12:20 UTC on")
     store.add("a", [sold(prices(3), NOON - 5 * HOUR)], NOW - 5 * HOUR)
     assert "too-little" in source(store).price_belief("DE", NOW, END).findings[0].fault
     store.add("a", [sold([0.0] * 24)], NOW)

@@ -100,7 +100,7 @@ def test_tomorrow_as_zeros_is_not_known_yet() -> None:
     found = look(priced([*today, *[0.0] * 24]))
     assert kept(found) == [*today, *[None] * 24]
     assert faults(found) == [Fault.ZEROS, Fault.SHORT]
-    assert "24 h from Fri 23:00" in found.findings[0].text
+    assert "24 h from Fri 27 Mar 23:00 UTC" in found.findings[0].text
 
 
 def test_nothing_but_zeros_is_no_price() -> None:

@@ -185,7 +185,7 @@ def test_ten_hours_of_zeros() -> None:
     found = look(made)
     assert refused(made, found) == list(range(12, 22))
     assert faults(found) == {Fault.ZEROS, Fault.GAPS}
-    assert "10 h from Sat 12:00 UTC" in found.findings[0].text
+    assert "10 h from Sat 28 Mar 12:00 UTC" in found.findings[0].text
 
 
 def test_a_day_of_zeros_is_too_little() -> None:
