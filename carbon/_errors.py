@@ -9,6 +9,7 @@
     │   └── DeadlinePassed    a finish-by that cannot be met because it is over
     ├── ResidencyError        data would have to leave where it may be; never worked around
     ├── NoSignal              a source has nothing for a zone and time
+    │   └── NotAsked          because nobody is asked for it there
     ├── Unavailable           something outside (API, storage) did not answer
     └── ProviderError         a signal provider did not give what it was asked for
         ├── AuthError         it does not know the key or the user
@@ -119,6 +120,10 @@ class NoSignal(CarbonAwareError):
     """A source has no usable number for a zone over a time window."""
 
 
+class NotAsked(NoSignal):
+    """A source asks nobody for what a zone is like."""
+
+
 class Unavailable(CarbonAwareError):
     """Something outside this process did not answer; trying again later may help."""
 
@@ -170,8 +175,8 @@ class RateLimited(ProviderError, Unavailable):
 
     def __init__(self, provider: str, retry_after: timedelta | None = None) -> None:
         self.retry_after = retry_after
-        wait = f" for {retry_after.total_seconds():.0f} s" if retry_after is not None else ""
-        super().__init__(provider, f"asked too often, wants to be left alone{wait}")
+        # How long stands not in the text: it is remembered, and read again much later.
+        super().__init__(provider, "asked too often, wants to be left alone")
 
 
 class NoData(ProviderError, NoSignal):
@@ -228,7 +233,6 @@ _FIXES = {
     "datetime_from_date_parsing": (
         "Write a date and time with its zone, e.g. '2026-03-01T06:00:00+01:00'."
     ),
-    "tuple_type": "Write a list, e.g. ['EU', 'NO'].",
     "string_type": "Put it in quotes.",
     "float_parsing": "Write the number alone, without a unit.",
     "int_parsing": "Write the number alone, without a unit.",
@@ -249,13 +253,16 @@ def _explain(fault: ErrorDetails) -> tuple[str, str]:
         )
     if kind == "missing":
         return "this setting is missing", _FIXES[kind]
+    if kind == "tuple_type":
+        example = [fault["input"]] if isinstance(fault["input"], str) else ["a", "b"]
+        return f"{value} should be a list", f"Write a list, e.g. {reprlib.repr(example)}."
     if kind == "string_pattern_mismatch" and str(context["pattern"]).endswith("[a-z0-9-]*$"):
         return (
             f"{value} is not a valid name",
             "Begin with a lower-case letter and use only lower-case letters, digits and hyphens.",
         )
     problem = re.sub(r"^(Input|String|Value) |, unable to parse.*", "", fault["msg"])
-    problem = problem.replace("a valid tuple", "a list").replace("a valid timedelta", "a duration")
+    problem = problem.replace("a valid timedelta", "a duration")
     return f"{value} {problem[0].lower()}{problem[1:]}", _FIXES.get(kind, "Correct the value.")
 
 

@@ -9,7 +9,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from carbon._calendar import Blackout, Hours, Timezone
-from carbon._errors import BadInput, ResidencyError, suggest
+from carbon._errors import BadInput, ResidencyError, UnknownZone, suggest
 from carbon._regions import Region, region, regions
 from carbon._signals import Signals
 from carbon._workload import Hardware, Stage, Workload
@@ -172,6 +172,15 @@ class Fleet(BaseModel):
             if ANYWHERE in allowed and len(allowed) > 1:
                 raise BadInput(data_class, "names '*' beside other jurisdictions", "Keep one.")
         return value
+
+    @model_validator(mode="after")
+    def _known_zones(self) -> Self:
+        # Of the catalogue, not of the pools: a pool may be left out for a while.
+        known = {place.zone for place in regions().values()}
+        for table, zone in self.signals.zones_named():
+            if zone not in known:
+                raise UnknownZone(f"signals.{table}", zone, known)
+        return self
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
-from carbon._errors import CarbonAwareError, NoSignal, UnknownZone
+from carbon._errors import CarbonAwareError, NoSignal, NotAsked, UnknownZone
 from carbon._outlook import Outlook
 from carbon._series import IntensitySeries, Kind, PriceSeries, require_window
 
@@ -110,7 +110,7 @@ class _Asked:
         for asked in self.sources:
             found = self._ask(asked, asked.source.intensity, zone)
             if isinstance(found, str):
-                reasons.append(found)
+                reasons += [found] if found else []
             elif like is not None and found.family != like.family:
                 reasons.append(
                     f"{asked.source.name} has it as {_family(found)}, which is never compared with "
@@ -120,7 +120,8 @@ class _Asked:
                 if like is None and reasons:
                     self.notes.append(f"{'; '.join(reasons)}; using {asked.source.name}")
                 return found
-        return "; ".join(reasons) or "there is no signal source"
+        nobody = f"no provider that is asked knows {zone}"
+        return "; ".join(reasons) or (nobody if self.sources else "there is no signal source")
 
     def price(self, zone: str) -> tuple[PriceSeries | None, str]:
         """Return the first price series that any source has, and why those before have none."""
@@ -135,12 +136,17 @@ class _Asked:
     def _ask(
         self, asked: _Source, method: Callable[[str, datetime, datetime], _Any], zone: str
     ) -> _Any | str:
-        """Return a series of this zone that holds the start, or why this source has none."""
+        """Return a series of this zone that holds the start, or why this source has none.
+
+        Where it asks nobody there is nothing to say, and the reason is empty.
+        """
         name = asked.source.name
         if asked.broken:
             return f"{name} is broken"
         try:
             return _checked(method(zone, self.start, self.end), zone, self.start)
+        except NotAsked:
+            return ""
         except (NoSignal, UnknownZone) as error:
             reason = _line(error)
             return reason if reason.startswith(name) else f"{name} has nothing for {zone}: {reason}"

@@ -74,35 +74,6 @@ def require_window(start: datetime, end: datetime) -> tuple[datetime, datetime]:
     return start, end
 
 
-@dataclass(frozen=True)
-class Windows:
-    """Windows from a start on, each with a weight.
-
-    Attributes:
-        offsets: Where they begin and end, in seconds from the start, ascending, shape ``(k,)``.
-        begins: Place in ``offsets`` of the begin of each window, shape ``(m,)``.
-        ends: The same of its end.
-        weights: Weight of its mean over its length in seconds.
-    """
-
-    offsets: NDArray[np.float64]
-    begins: list[int]
-    ends: list[int]
-    weights: NDArray[np.float64]
-
-    @classmethod
-    def of(cls, *windows: tuple[float, float, float]) -> Windows:
-        """Return windows that begin at an offset, last so many seconds, and have a weight."""
-        edges = sorted({edge for at, seconds, _ in windows for edge in (at, at + seconds)})
-        place = {edge: index for index, edge in enumerate(edges)}
-        return cls(
-            np.array(edges),
-            [place[at] for at, _, _ in windows],
-            [place[at + seconds] for at, seconds, _ in windows],
-            np.array([weight / seconds for _, seconds, weight in windows]),
-        )
-
-
 @dataclass(frozen=True, eq=False)
 class _Series:
     """Piecewise-constant values over contiguous half-open intervals in UTC.
@@ -239,28 +210,14 @@ class _Series:
         Returns:
             Means, shape ``(n,)``; ``nan`` where a window is not wholly known.
         """
-        return self.weighted(starts, Windows.of((0.0, seconds, 1.0)))
-
-    def weighted(self, starts: NDArray[np.float64], windows: Windows) -> NDArray[np.float64]:
-        """Return the weighted sum of means over some windows for each start.
-
-        Args:
-            starts: POSIX seconds, shape ``(n,)``.
-            windows: The windows, from each start on.
-
-        Returns:
-            Sums, shape ``(n,)``; ``nan`` where a window is not wholly known.
-        """
-        points = windows.offsets[:, None] + starts
+        points = np.array((starts, starts + seconds))
         area = np.interp(points, self._edges, self._area)
-        sums = windows.weights @ (area[windows.ends] - area[windows.begins])
-        known = (points[0] >= self._edges[0]) & (points[-1] <= self._edges[-1] + _INSTANT)
+        means = (area[1] - area[0]) / seconds
+        known = (starts >= self._edges[0]) & (points[1] <= self._edges[-1] + _INSTANT)
         if self._gaps:
             unknown = np.interp(points, self._edges, self._unknown)
-            known &= (unknown[windows.ends] - unknown[windows.begins] < _INSTANT).all(axis=0)
-        if not known.all():
-            sums[~known] = np.nan
-        return np.asarray(sums, np.float64)
+            known &= unknown[1] - unknown[0] < _INSTANT
+        return np.where(known, means, np.nan)
 
     def within(self, start: datetime, end: datetime) -> Self:
         """Return the part inside a window, cut at its edges.
@@ -323,7 +280,7 @@ class IntensitySeries(_Series):
         if least < 0 or worst > MAX_PLAUSIBLE_G_PER_KWH:
             raise BadInput(
                 f"IntensitySeries({self.zone})",
-                f"values from {least:g} to {worst:g} are no carbon intensity in {self.unit}",
+                f"values from {least:g} to {worst:g} cannot be carbon intensities in {self.unit}",
                 f"Give values from 0 to {MAX_PLAUSIBLE_G_PER_KWH:g} {self.unit}.",
             )
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
@@ -19,6 +20,8 @@ PROVIDERS = (
     "entsoe",
     "carbon-aware-sdk",
 )
+PRICES_ONLY = frozenset({"entsoe"})
+"""Providers that nobody asks for an intensity."""
 
 
 class _Frozen(BaseModel):
@@ -163,6 +166,17 @@ class Signals(_Frozen):
         order = self.order if "order" in self.model_fields_set else ()
         names = (*order, *(name for chain in self.zones.values() for name in chain))
         return tuple(name for name in dict.fromkeys(names) if name != TYPICAL_DAY)
+
+    def zones_named(self) -> Iterator[tuple[str, str]]:
+        """Yield each zone that something is said of, after the table where it stands."""
+        tables: dict[str, Mapping[str, object]] = {
+            "zones": self.zones,
+            "electricity-maps.regions": self.electricity_maps.regions,
+            "watttime.regions": self.watttime.regions,
+            "carbon-aware-sdk.locations": getattr(self.carbon_aware_sdk, "locations", {}),
+        }
+        for table, rows in tables.items():
+            yield from ((table, zone) for zone in rows)
 
     @property
     def modelled(self) -> bool:

@@ -2,21 +2,41 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import TYPE_CHECKING
 
 from carbon._belief import Belief, Believing
-from carbon._errors import NoSignal
+from carbon._errors import NoSignal, NotAsked
 from carbon._price_belief import PriceBelief, believe_price
 from carbon._provider import provider_of
+from carbon._signals import PRICES_ONLY
+from carbon._statistical import statistical
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from carbon._rows import Issue
+    from carbon._rows import Failure, Issue
     from carbon._series import IntensitySeries, PriceSeries
     from carbon._store import Store
+    from carbon._trust import Trust
+
+
+@dataclass(frozen=True)
+class Standing:
+    """How a provider stands in a zone.
+
+    Attributes:
+        provider: Its name.
+        failure: How it failed when it was asked last; ``None`` when it did not.
+        days: Days of the past that are known from it.
+        statistical: What a statistical forecast from them has been worth, if that is known.
+    """
+
+    provider: str
+    failure: Failure | None
+    days: int
+    statistical: Trust | None
 
 
 class StoredSource:
@@ -60,9 +80,12 @@ class StoredSource:
         """Return what is believed of a zone from the start of a window on.
 
         Raises:
+            NotAsked: No provider is asked for it here.
             NoSignal: Nothing is believed; the reasons are in the message.
             Unavailable: The store cannot be used.
         """
+        if self._asked(zone) is None:
+            raise NotAsked(f"no provider is asked for the intensity of {zone}.")
         belief = self.belief(zone, start, end)
         if belief.series is None:
             raise NoSignal(f"{'; '.join(belief.reasons)}.")
@@ -98,10 +121,31 @@ class StoredSource:
             self._known[key] = self._believe(zone, start, end)
         return self._known[key]
 
+    def standing(self, zone: str) -> Standing | None:
+        """Return how the provider that is asked for a zone's intensity stands there.
+
+        Returns:
+            ``None`` where nobody is asked.
+
+        Raises:
+            Unavailable: The store cannot be used.
+        """
+        kept = self._asked(zone)
+        if kept is None:
+            return None
+        norm = self._store.norm(kept, zone)
+        return Standing(
+            provider=provider_of(kept),
+            failure=self._store.failure(kept, zone, "intensity"),
+            days=int(norm.days) if norm else 0,
+            statistical=self._store.trust(statistical(kept), zone),
+        )
+
     def _believe(self, zone: str, start: datetime, end: datetime) -> Belief:
-        provider = self._providers.get(zone)
+        provider = self._asked(zone)
         if provider is None:
-            return Belief(None, reasons=(f"{self.name} is not asked for zone {zone}",))
+            # What the sources before believe stands.
+            return self._before.belief(zone, start, end) if self._before else Belief(None)
         own = provider_of(provider)
         others = {one: name for one, name in self._providers.items() if provider_of(name) == own}
         made = Believing(self._store, provider, others, self._heard, zone, self._now, start, end)
@@ -118,6 +162,11 @@ class StoredSource:
                 series = belief.series.told(notes=(*belief.series.notes, note))
                 belief = replace(belief, series=series)
         return replace(belief, findings=findings, reasons=reasons)
+
+    def _asked(self, zone: str) -> str | None:
+        """Return under which name intensities of a zone are kept, if anybody is asked for them."""
+        provider = self._providers.get(zone)
+        return None if provider is None or provider_of(provider) in PRICES_ONLY else provider
 
     def _believe_price(self, zone: str, start: datetime, end: datetime) -> PriceBelief:
         provider = self._providers.get(zone)

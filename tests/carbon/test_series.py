@@ -121,8 +121,8 @@ def test_no_coverage_is_no_signal(start: int, stop: int) -> None:
         ([1.0], [0], "ascend"),
         ([float("nan")], [30], "not a number"),
         ([float("inf")], [30], "not a number"),
-        ([-1.0], [30], "no carbon intensity"),
-        ([2001.0], [30], "no carbon intensity"),
+        ([-1.0], [30], "cannot be carbon intensities"),
+        ([2001.0], [30], "cannot be carbon intensities"),
     ],
 )
 def test_bad_series_are_refused(values: list[float], minutes: list[int], problem: str) -> None:

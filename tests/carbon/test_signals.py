@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import tomllib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
-from pydantic import ValidationError
+from pydantic import SecretStr, ValidationError
 
-from carbon import Accounting, Signal, Signals
+from carbon import Accounting, BadInput, Fleet, NotAsked, Signal, Signals, look
 from carbon._signals import PROVIDERS
 from carbon.providers import Feed, Keys
+from work_pools import load_fleet
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 
@@ -86,6 +87,55 @@ def test_what_cannot_be_meant_is_refused(text: str, told: str) -> None:
     """The message names what is wrong, and a key in an address is one such thing."""
     with pytest.raises(ValidationError, match=told):
         parsed(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ('zones = {GBB = ["watttime"]}', "signals.zones: grid zone 'GBB'.*Did you mean 'GB'"),
+        (
+            "[electricity-maps]\nregions = {US-NW-PACWW = 'aws:us-west-2'}",
+            "signals.electricity-maps.regions: .*Did you mean 'US-NW-PACW'",
+        ),
+        ("[watttime]\nregions = {DEE = 'DE'}", "signals.watttime.regions: grid zone 'DEE'"),
+        (
+            "[carbon-aware-sdk]\nurl = 'http://a'\nsignal = 'average'\naccounting = 'direct'\n"
+            "locations = {ESS = 'spain'}",
+            "signals.carbon-aware-sdk.locations: grid zone 'ESS'.*Did you mean 'ES'",
+        ),
+    ],
+)
+def test_a_zone_that_does_not_exist_is_refused(text: str, told: str) -> None:
+    """It would silently do nothing; one without a pool is fine, for pools come and go."""
+    shipped = load_fleet().model_dump()
+    with pytest.raises(ValidationError, match=told):
+        Fleet.model_validate({**shipped, "signals": tomllib.loads(text)})
+    Fleet.model_validate({**shipped, "signals": {"zones": {"FR": ["watttime"]}}})
+
+
+def test_a_name_where_a_list_belongs_is_shown_as_a_list() -> None:
+    """The fix is made of what was written."""
+    with pytest.raises(ValidationError) as caught:
+        parsed('order = "energy-charts"')
+    told = BadInput.from_validation("signals", caught.value)
+    assert told.fix == "Write a list, e.g. ['energy-charts']."
+    with pytest.raises(ValidationError) as caught:
+        parsed("order = 3")
+    assert BadInput.from_validation("signals", caught.value).fix == "Write a list, e.g. ['a', 'b']."
+
+
+def test_nobody_is_asked_in_vain() -> None:
+    """Who has prices only says nothing of an intensity; where nobody knows a zone that is said."""
+    feed = Feed(Signals(), Keys(entsoe_token=SecretStr("0123456789")), None)
+    sources = feed.sources(["DE", "US-NW-PACW"], NOW)
+    assert [source.name for source in sources] == ["energy-charts", "entsoe"]
+    outlook = look(sources, ["DE", "US-NW-PACW"], "DE", NOW, NOW + timedelta(hours=4))
+    assert outlook.missing["DE"] == "energy-charts has sent no forecast for DE yet"
+    with pytest.raises(NotAsked, match="DE"):
+        sources[1].intensity("DE", NOW, NOW + timedelta(hours=4))
+    elsewhere = look(sources, ["US-NW-PACW"], "US-NW-PACW", NOW, NOW + timedelta(hours=4))
+    assert elsewhere.missing["US-NW-PACW"] == "no provider that is asked knows US-NW-PACW"
+    feed.close()
 
 
 def test_a_provider_without_its_key_is_not_asked() -> None:

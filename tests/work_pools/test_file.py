@@ -101,7 +101,7 @@ TYPOS = [
      "pools[1].name: 'EU GPU' is not a valid name",
      "Begin with a lower-case letter and use only lower-case letters, digits and hyphens."),
     ('personal = ["EU"]', 'personal = "EU"',
-     "residency.personal: 'EU' should be a list", "Write a list, e.g. ['EU', 'NO']."),
+     "residency.personal: 'EU' should be a list", "Write a list, e.g. ['EU']."),
     ('personal = ["EU"]', 'personal = ["FR"]',
      "residency.personal: 'FR' is not known", "Known: *, CA, CH, EU, GB, JP, NO, SG, US."),
 ]  # fmt: skip

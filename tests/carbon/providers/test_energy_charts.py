@@ -300,7 +300,7 @@ def test_what_is_no_number_is_refused(text: str) -> None:
 @pytest.mark.parametrize("value", [-0.1, 2000.1, 490_000])
 def test_an_intensity_that_no_grid_has_is_refused(value: float) -> None:
     """Negative, or in another unit."""
-    with pytest.raises(BadResponse, match="no carbon intensity"):
+    with pytest.raises(BadResponse, match="cannot be carbon intensities"):
         intensity(carbon(seconds(2), [1, value], [None, None]))
 
 
