@@ -30,6 +30,7 @@ from carbon import (
     look,
     plan,
 )
+from carbon._chain import Starts
 
 REGIONS = {
     "DE": "aws:eu-central-1",
@@ -89,7 +90,8 @@ def scan_pool(request: Request, pool: Pool) -> float:
     """Return the least emissions in a pool over a five-minute grid of starts."""
     chain = request.chain([pool])
     last = (request.deadline - chain.needed).timestamp()
-    return float(np.nanmin(chain.grams(np.arange(request.now.timestamp(), last, 300.0))))
+    starts = Starts(request, np.arange(request.now.timestamp(), last, 300.0))
+    return float(np.nanmin(chain.grams(starts)))
 
 
 def make_fleet(zones: list[str]) -> Fleet:

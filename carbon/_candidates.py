@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from carbon._chain import Starts
 from carbon._decision import Rule
 
 if TYPE_CHECKING:
@@ -131,12 +133,10 @@ class Candidates:
         return [(float(least[place]), place) for place in order if least[place] < np.inf]
 
     def best_of(self, place: int, mask: NDArray[np.bool_], *, by_cost: bool) -> int:
-        """Return the best entry of one chain."""
-        own = np.zeros_like(mask)
-        own[self.first[place] : self.first[place + 1]] = True
-        best = self.best(mask & own, by_cost=by_cost)
-        assert best is not None
-        return best
+        """Return the best entry of one chain that has any."""
+        first, end = self.first[place], self.first[place + 1]
+        values = np.where(mask[first:end], self.values(by_cost=by_cost)[first:end], np.inf)
+        return int(first) + int(np.argmin(values))
 
     def binding(self, least: float, *, by_cost: bool) -> Rule | None:
         """Return the limit that stands before the best clearly better entry, if there is one."""
@@ -175,24 +175,28 @@ def evaluate(
     request: Request, chains: Sequence[Chain], limits: Limits, refusals: Refusals
 ) -> Candidates | None:
     """Evaluate sets of pools; ``None`` when deadline or signal rule all of them out."""
-    parts = []
+    alike: defaultdict[tuple[float, ...], list[Chain]] = defaultdict(list)
     for chain in chains:
-        latest = request.deadline - chain.needed
+        alike[chain.layout].append(chain)
+    parts = []
+    for group in alike.values():
+        latest = request.deadline - group[0].needed
         if latest < request.earliest:
-            hours = f"{chain.needed.total_seconds() / _HOUR:.1f} h"
-            why = f"needs {hours} with one retry, more than is left"
-            for pool in chain.heavy_pools:
-                refusals.add(pool, Rule.DEADLINE, why)
+            hours = f"{group[0].needed.total_seconds() / _HOUR:.1f} h"
+            _refuse(
+                refusals, group, Rule.DEADLINE, f"needs {hours} with one retry, more than is left"
+            )
             continue
         last = _last(request, latest)
-        starts = chain.starts(request.earliest, last, last + MORE_SLACK * request.may_wait)
-        grams, usd = chain.grams(starts), chain.cost(starts)
-        in_time = starts <= last.timestamp()
-        if np.isnan((grams + usd)[in_time]).all():
-            for pool in chain.heavy_pools:
-                refusals.add(pool, Rule.SIGNAL, _unknown(request, pool))
-            continue
-        parts.append((chain, starts, grams, usd, in_time, chain.free(starts)))
+        at = _starts(request, group, last)
+        in_time = at.seconds <= last.timestamp()
+        for chain in group:
+            grams, usd = chain.grams(at), chain.cost(at)
+            if np.isnan((grams + usd)[in_time]).all():
+                for pool in chain.heavy_pools:
+                    refusals.add(pool, Rule.SIGNAL, _unknown(request, pool))
+                continue
+            parts.append((chain, at.seconds, grams, usd, in_time, chain.free(at.seconds)))
     if not parts:
         return None
     usable = [part[0] for part in parts]
@@ -223,6 +227,23 @@ def evaluate(
         waiting_g=waited * policy.freshness_g_per_hour,
         waiting_usd=waited * policy.freshness_usd_per_hour,
     )
+
+
+def _refuse(refusals: Refusals, chains: Iterable[Chain], rule: Rule, why: str) -> None:
+    for chain in chains:
+        for pool in chain.heavy_pools:
+            refusals.add(pool, rule, why)
+
+
+def _starts(request: Request, chains: Iterable[Chain], last: datetime) -> Starts:
+    """Return the starts worth looking at for chains that are alike, ascending."""
+    more = last + MORE_SLACK * request.may_wait
+    moments = [moment.timestamp() for moment in (request.earliest, last, more)]
+    # Many grids have the same edges: each of them is looked at once.
+    edges = {(before, at.tobytes()): at for chain in chains for at, before in chain.breakpoints()}
+    found = [np.array(moments), *(at - before for (before, _), at in edges.items())]
+    every = np.unique(np.concatenate(found))
+    return Starts(request, every[(every >= moments[0]) & (every <= moments[-1])])
 
 
 def _last(request: Request, latest: datetime) -> datetime:

@@ -9,7 +9,6 @@ the choice is the best of these starts that keeps it.
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -18,10 +17,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from carbon._decision import Option, Placement, Reservation
-from carbon._series import Windows
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
+    from datetime import datetime
 
     from numpy.typing import NDArray
 
@@ -30,12 +29,12 @@ if TYPE_CHECKING:
     from carbon._series import IntensitySeries, PriceSeries
     from carbon._workload import Stage
 
-    _Term = tuple[IntensitySeries | PriceSeries | None, Windows]
-
 _KWH_PER_GB = 0.001
 """Network energy: cloud-carbon-footprint, NETWORKING_COEFFICIENT, kWh per GB (Apache-2.0)."""
 
 _HOUR = 3600.0
+_PER_MWH = 1000.0
+"""kWh in a MWh."""
 _ROUNDING = 1e-5
 """Seconds; a moment has whole microseconds."""
 
@@ -135,6 +134,40 @@ class _Slot:
         )
 
 
+class Starts:
+    """Starts that chains are evaluated for, and the means that they have in common.
+
+    Args:
+        request: What is laid out.
+        seconds: The starts, POSIX seconds, shape ``(n,)``.
+    """
+
+    def __init__(self, request: Request, seconds: NDArray[np.float64]) -> None:
+        self.seconds = seconds
+        self._request = request
+        self._unknown = np.full(seconds.shape, np.nan)
+        self._means: dict[tuple[str, float, float], NDArray[np.float64]] = {}
+
+    def intensity(self, zone: str, begin: float, seconds: float) -> NDArray[np.float64]:
+        """Return a zone's mean over a window that begins so long after each start."""
+        key = (zone, begin, seconds)
+        if key not in self._means:
+            self._means[key] = self._of(self._request.outlook.intensity.get(zone), begin, seconds)
+        return self._means[key]
+
+    def usd(self, pool: Pool, begin: float, seconds: float) -> NDArray[np.float64]:
+        """Return what electricity costs on top in a pool, in USD per MWh."""
+        price = self._request.energy_price(pool)
+        return (
+            self._unknown if price is None else self._of(price.series, begin, seconds) * price.rate
+        )
+
+    def _of(
+        self, series: IntensitySeries | PriceSeries | None, begin: float, seconds: float
+    ) -> NDArray[np.float64]:
+        return self._unknown if series is None else series.means(self.seconds + begin, seconds)
+
+
 @dataclass(frozen=True)
 class Chain:
     """Stages on pools, back to back.
@@ -179,63 +212,56 @@ class Chain:
         reasons = (full.reason for own in self._slots for full in self.request.full(own.pool))
         return tuple(dict.fromkeys(filter(None, reasons)))
 
-    @property
+    @cached_property
     def needed(self) -> timedelta:
         """Time that the deadline must leave: p95 run times, start-ups and one retry."""
         retry = max(window.needed for window in self.windows)
         return timedelta(seconds=self.windows[-1].end_p95 + retry)
 
-    def starts(self, *moments: datetime) -> NDArray[np.float64]:
-        """Return the starts worth looking at, POSIX seconds, in no order, shape ``(n,)``.
-
-        Args:
-            moments: Starts that are among them; the first and the last one are their bounds.
-        """
-        low, high = moments[0].timestamp(), moments[-1].timestamp()
-        found = [np.array([moment.timestamp() for moment in moments])]
-        for series, windows in (*self._intensities, *self._prices):
-            if series is not None:
-                found.append((series.edges - windows.offsets[:, None]).ravel())
-        found += [
-            np.array([full.end - own.begin, full.begin - own.end])
-            for own in self._slots
-            for full in self.request.full(own.pool)
-        ]
-        every = np.concatenate(found)
-        return every[(every >= low) & (every <= high)]
-
-    def grams(self, starts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the emissions for each start in gCO2e; ``nan`` where the outlook has none."""
-        return self.embodied_g + _sum(self._intensities, starts)
-
-    def cost(self, starts: NDArray[np.float64]) -> NDArray[np.float64]:
-        """Return the cost for each start in USD; ``nan`` where a price is needed and missing."""
-        flat = sum(window.flat_usd for window in self.windows)
-        return flat + _sum(self._prices, starts)
-
     @cached_property
-    def _intensities(self) -> tuple[_Term, ...]:
-        """What the emissions are made of, by zone."""
-        found: defaultdict[str, list[tuple[float, float, float]]] = defaultdict(list)
+    def layout(self) -> tuple[float, ...]:
+        """When its stages run, in seconds from its start: chains that are alike share much work."""
+        edges = (edge for window in self.windows for edge in (window.begin, window.end))
+        return (self.needed.total_seconds(), *edges)
+
+    def breakpoints(self) -> Iterator[tuple[NDArray[np.float64], float]]:
+        """Yield where the slope of emissions or cost changes, or a slot becomes free.
+
+        Yields:
+            POSIX seconds, and how long before them the start is.
+        """
+        for window in self.windows:
+            price = self.request.energy_price(window.pool)
+            drawn: list[IntensitySeries | PriceSeries | None] = [
+                self.request.outlook.intensity.get(zone)
+                for zone, _ in window.weights(self.request.home_zone)
+            ]
+            drawn += [price.series] if price is not None else []
+            for series in drawn:
+                if series is not None:
+                    yield series.edges, window.begin
+                    yield series.edges, window.end
+        for own in self._slots:
+            full = self.request.full(own.pool)
+            if full:
+                yield np.array([one.end for one in full]), own.begin
+                yield np.array([one.begin for one in full]), own.end
+
+    def grams(self, at: Starts) -> NDArray[np.float64]:
+        """Return the emissions for each start in gCO2e; ``nan`` where the outlook has none."""
+        found = np.full(at.seconds.shape, self.embodied_g)
         for window in self.windows:
             for zone, kwh in window.weights(self.request.home_zone):
-                found[zone].append((window.begin, window.seconds, kwh))
-        return tuple(
-            (self.request.outlook.intensity.get(zone), Windows.of(*rows))
-            for zone, rows in found.items()
-        )
+                found += kwh * at.intensity(zone, window.begin, window.seconds)
+        return found
 
-    @cached_property
-    def _prices(self) -> tuple[_Term, ...]:
-        """What the cost is made of beside what does not hang on the time."""
-        return tuple(term for window in self.windows if (term := self._price(window)))
-
-    def _price(self, window: _Window) -> _Term | None:
-        price = self.request.energy_price(window.pool)
-        if price is None:
-            return None
-        usd = window.kwh * price.rate / 1000.0
-        return price.series, Windows.of((window.begin, window.seconds, usd))
+    def cost(self, at: Starts) -> NDArray[np.float64]:
+        """Return the cost for each start in USD; ``nan`` where a price is needed and missing."""
+        found = np.full(at.seconds.shape, sum(window.flat_usd for window in self.windows))
+        for window in self.windows:
+            if self.request.energy_price(window.pool) is not None:
+                found += window.kwh / _PER_MWH * at.usd(window.pool, window.begin, window.seconds)
+        return found
 
     @cached_property
     def embodied_g(self) -> float:
@@ -299,8 +325,10 @@ class Chain:
         zone = window.pool.place.zone
         weights = tuple(window.weights(self.request.home_zone))
         means = {place: self._mean(place, begin, end) for place, _ in weights}
-        price = self._price(window)
-        energy_usd = 0.0 if price is None else _number(_sum((price,), _at(start))[0])
+        energy_usd: float | None = 0.0
+        if (price := self.request.energy_price(window.pool)) is not None:
+            mean = _known(price.series, begin, end)
+            energy_usd = None if mean is None else window.kwh / _PER_MWH * mean * price.rate
         return Placement(
             stage=window.stage.name,
             pool=window.pool.name,
@@ -323,19 +351,13 @@ class Chain:
         )
 
     def _mean(self, zone: str, begin: datetime, end: datetime) -> float | None:
-        series = self.request.outlook.intensity.get(zone)
-        return series.mean(begin, end) if series and series.covers(begin, end) else None
+        return _known(self.request.outlook.intensity.get(zone), begin, end)
 
 
-def _at(start: datetime) -> NDArray[np.float64]:
-    return np.array([start.timestamp()])
-
-
-def _sum(terms: Iterable[_Term], starts: NDArray[np.float64]) -> NDArray[np.float64]:
-    found = np.zeros(starts.shape)
-    for series, windows in terms:
-        found += np.nan if series is None else series.weighted(starts, windows)
-    return found
+def _known(
+    series: IntensitySeries | PriceSeries | None, begin: datetime, end: datetime
+) -> float | None:
+    return series.mean(begin, end) if series and series.covers(begin, end) else None
 
 
 def _total(parts: Iterable[float | None]) -> float | None:
@@ -346,7 +368,3 @@ def _total(parts: Iterable[float | None]) -> float | None:
             return None
         total += part
     return total
-
-
-def _number(value: float) -> float | None:
-    return None if np.isnan(value) else float(value)

@@ -36,6 +36,7 @@ from carbon import (
     Workload,
     plan,
 )
+from carbon._chain import Starts
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -471,7 +472,7 @@ def test_no_start_of_a_fine_grid_is_better(
             continue
         chain = asked.chain((home, pool))
         grid = np.arange(NOW.timestamp(), (asked.deadline - chain.needed).timestamp(), 300.0)
-        grams = np.where(chain.free(grid), chain.grams(grid), np.inf)
+        grams = np.where(chain.free(grid), chain.grams(Starts(asked, grid)), np.inf)
         assert decision.chosen.g <= np.nanmin(grams) * (1.01 + 1e-6)
 
 
