@@ -70,11 +70,11 @@ def print_arrival(traces: pl.DataFrame) -> None:
     """Print what one more job costs when all others are planned."""
     jobs, intensity, capacity = mixed(traces, 10_000, 0.8)
     known = 9_980
-    packing = pack(first(jobs, known), intensity, capacity)
+    packing = pack(jobs.first(known), intensity, capacity)
     took = []
     for n in range(known + 1, len(jobs.earliest) + 1):
         began = time.perf_counter()
-        packing = pack(first(jobs, n), intensity, capacity, after=packing)
+        packing = pack(jobs.first(n), intensity, capacity, after=packing)
         took.append(time.perf_counter() - began)
     print(
         f"\n20 more jobs, one by one, into {known:,}: median {1000 * np.median(took):.0f} ms each, "
@@ -154,11 +154,6 @@ def hourly(traces: pl.DataFrame, zones: tuple[str, ...]) -> tuple[Jobs, Floats]:
 def flipped(jobs: Jobs) -> Jobs:
     """Return the same jobs with what they cost turned round, so that the worst comes out best."""
     return replace(jobs, fixed=-np.asarray(jobs.fixed))
-
-
-def first(jobs: Jobs, n: int) -> Jobs:
-    """Return the first jobs."""
-    return Jobs(**{name: values[:n] for name, values in vars(jobs).items()})
 
 
 def first_come(jobs: Jobs, intensity: Floats, capacity: NDArray[np.int64]) -> float:

@@ -34,7 +34,8 @@ class Problem(NamedTuple):
     Attributes:
         earliest: First start, by job.
         latest: Last start, by job.
-        duration: Steps, by job and pool.
+        duration: Steps for which it holds a slot, by job and pool.
+        drawing: Steps from the start on in which it draws energy, by job and pool.
         energy: kWh a step, by job and pool.
         fixed: Grams, by job and pool.
         permitted: By job and pool.
@@ -50,6 +51,7 @@ class Problem(NamedTuple):
     earliest: Integers
     latest: Integers
     duration: Integers
+    drawing: Integers
     energy: Floats
     fixed: Floats
     permitted: Flags
@@ -81,7 +83,7 @@ def cost(q: Problem, j: int, p: int, s: int) -> float:
     """Return the grams of one placement."""
     kwh: float = q.energy[j, p]
     grams: float = q.fixed[j, p]
-    grams += kwh * (q.sums[p, s + q.duration[j, p]] - q.sums[p, s])
+    grams += kwh * (q.sums[p, s + q.drawing[j, p]] - q.sums[p, s])
     return grams
 
 
@@ -155,17 +157,18 @@ def respond(
         first, last = q.earliest[j], q.latest[j]
         for p in range(q.duration.shape[1]):
             if q.permitted[j, p]:
-                d, e, least = q.duration[j, p], q.energy[j, p], np.inf
+                d, a, e, least = q.duration[j, p], q.drawing[j, p], q.energy[j, p], np.inf
                 for s in range(first, last + 1):
-                    grams = e * (q.sums[p, s + d] - q.sums[p, s])
+                    grams = e * (q.sums[p, s + a] - q.sums[p, s])
                     least = min(least, grams + (price_sums[p, s + d] - price_sums[p, s]))
                 least += q.fixed[j, p]
                 if least < best:
                     best, where = least, p
         # The start in a loop of its own: the loop above then needs no branch.
-        d, e, least, when = q.duration[j, where], q.energy[j, where], np.inf, first
+        d, a, e = q.duration[j, where], q.drawing[j, where], q.energy[j, where]
+        least, when = np.inf, first
         for s in range(first, last + 1):
-            grams = e * (q.sums[where, s + d] - q.sums[where, s])
+            grams = e * (q.sums[where, s + a] - q.sums[where, s])
             found = grams + (price_sums[where, s + d] - price_sums[where, s])
             if found < least:
                 least, when = found, s
@@ -248,14 +251,15 @@ def _cheapest(q: Problem, asking: Floats, j: int) -> tuple[int, int]:
     for p in range(q.duration.shape[1]):
         if not q.permitted[j, p]:
             continue
-        d, e, value = q.duration[j, p], q.energy[j, p], q.fixed[j, p]
+        d, a, e, value = q.duration[j, p], q.drawing[j, p], q.energy[j, p], q.fixed[j, p]
         for t in range(first, first + d):
-            value += e * q.intensity[p, t] + asking[p, t]
+            value += asking[p, t]
+        value += e * (q.sums[p, first + a] - q.sums[p, first])
         if value < best:
             best, where, when = value, p, first
         for s in range(first, last):
             leaves = e * q.intensity[p, s] + asking[p, s]
-            value += (e * q.intensity[p, s + d] + asking[p, s + d]) - leaves
+            value += (e * q.intensity[p, s + a] + asking[p, s + d]) - leaves
             if value < best:
                 best, where, when = value, p, s + 1
     return where, when
@@ -311,15 +315,15 @@ def cheapest_free(q: Problem, plan: Plan, j: int) -> tuple[float, int, int]:
     for p in range(q.duration.shape[1]):
         if not q.permitted[j, p]:
             continue
-        d, e, value = q.duration[j, p], q.energy[j, p], q.fixed[j, p]
+        d, a, e, value = q.duration[j, p], q.drawing[j, p], q.energy[j, p], q.fixed[j, p]
         full = -1
         for t in range(first, first + d - 1):
-            value += e * q.intensity[p, t]
             if plan.used[p, t] >= q.capacity[p, t]:
                 full = t
+        value += e * (q.sums[p, first + a - 1] - q.sums[p, first])
         for s in range(first, last + 1):
             t = s + d - 1
-            value += e * q.intensity[p, t]
+            value += e * q.intensity[p, s + a - 1]
             if plan.used[p, t] >= q.capacity[p, t]:
                 full = t
             if full < s and value < best:

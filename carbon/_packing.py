@@ -320,6 +320,7 @@ def _only(q: Problem, some: Flags) -> Problem:
         earliest=q.earliest[some],
         latest=q.latest[some],
         duration=q.duration[some],
+        drawing=q.drawing[some],
         energy=q.energy[some],
         fixed=q.fixed[some],
         permitted=q.permitted[some],

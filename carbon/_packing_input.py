@@ -33,6 +33,8 @@ class Jobs:
             embodied emissions, a penalty for the price.
         permitted: Whether it may run in a pool at all, by job and pool: residency and hardware.
             The other arrays are not read where it may not.
+        drawing: Steps from the start on in which it uses energy, by job and pool; all in which it
+            runs by default. A slot is often held for longer, so that a slow run has room.
     """
 
     earliest: ArrayLike
@@ -41,6 +43,12 @@ class Jobs:
     energy: ArrayLike
     fixed: ArrayLike
     permitted: ArrayLike
+    drawing: ArrayLike | None = None
+
+    def first(self, count: int) -> Jobs:
+        """Return the first of these jobs."""
+        given = {name: rows for name, rows in vars(self).items() if rows is not None}
+        return Jobs(**{name: np.asarray(rows)[:count] for name, rows in given.items()})
 
 
 def problem(jobs: Jobs, intensity: ArrayLike, capacity: ArrayLike) -> Problem:
@@ -62,10 +70,15 @@ def problem(jobs: Jobs, intensity: ArrayLike, capacity: ArrayLike) -> Problem:
         raise BadInput("earliest", f"its shape is {earliest.shape}", "Give one number per job.")
     by_pool = (len(earliest), pools)
     permitted = _flags("permitted", jobs.permitted, by_pool)
+    duration = np.where(permitted, _whole("duration", jobs.duration, by_pool, permitted), 1)
+    drawing = duration
+    if jobs.drawing is not None:
+        drawing = np.where(permitted, _whole("drawing", jobs.drawing, by_pool, permitted), 1)
     q = Problem(
         earliest=earliest,
         latest=_whole("latest", jobs.latest, earliest.shape),
-        duration=np.where(permitted, _whole("duration", jobs.duration, by_pool, permitted), 1),
+        duration=duration,
+        drawing=drawing,
         energy=np.where(permitted, _numbers("energy", jobs.energy, by_pool, permitted), 0.0),
         fixed=np.where(permitted, _numbers("fixed", jobs.fixed, by_pool, permitted), 0.0),
         permitted=permitted,
@@ -88,6 +101,12 @@ def _refuse_what_cannot_be(q: Problem) -> None:
     _refuse("capacity", (q.capacity < 0).any(axis=1), f"pool {negative}", "Use 0 or more.")
     _refuse("energy", (q.energy < 0).any(axis=1), f"job {negative}", "Use 0 or more.")
     _refuse("duration", (q.duration < 1).any(axis=1), "job {} runs for no step", "Use 1 or more.")
+    _refuse(
+        "drawing",
+        ((q.drawing < 1) | (q.drawing > q.duration)).any(axis=1),
+        "job {} uses energy in no step, or after its slot",
+        "Use 1 to its duration.",
+    )
     _refuse("earliest", q.earliest < 0, "job {} starts before step 0", "Use 0 or more.")
     _refuse(
         "latest",

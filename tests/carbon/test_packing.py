@@ -31,7 +31,8 @@ class Case:
 
     def cost(self, j: int, p: int, s: int) -> float:
         """Grams of one placement, by the definition."""
-        d = self.jobs.duration[j, p]
+        drawing = self.jobs.duration if self.jobs.drawing is None else self.jobs.drawing
+        d = drawing[j, p]
         return float(
             self.jobs.energy[j, p] * self.intensity[p, s : s + d].sum() + self.jobs.fixed[j, p]
         )
@@ -81,6 +82,7 @@ def cases(draw: st.DrawFn, most_jobs: int = 12, most_capacity: int = 3) -> Case:
         energy=rng.lognormal(0, draw(st.sampled_from([0.0, 1.5])), (n, pools)),
         fixed=rng.choice([0.0, 0.0, 5.0, -3.0], (n, pools)),
         permitted=permitted,
+        drawing=rng.integers(1, duration + 1) if draw(st.booleans()) else None,
     )
     intensity = np.round(rng.uniform(0, draw(st.sampled_from([0, 3, 500])), (pools, steps)), 1)
     return Case(jobs, intensity, rng.integers(0, most_capacity + 1, (pools, steps)))
@@ -279,8 +281,7 @@ def test_one_by_one_keeps_every_promise(case: Case, known: int) -> None:
     """Jobs that arrive one by one are packed within the same limits as all at once."""
     packing = None
     for n in range(min(known, len(case)), len(case) + 1):
-        so_far = {name: values[:n] for name, values in vars(case.jobs).items()}
-        part = Case(Jobs(**so_far), case.intensity, case.capacity)
+        part = Case(case.jobs.first(n), case.intensity, case.capacity)
         packing = part.pack(after=packing)
         check(part, packing)
 
@@ -291,6 +292,7 @@ BAD = {
     "earliest": [[0, 0, -1], [[0, 0, 0]], [0, np.inf, 0], [0, 1e300, 0]],
     "latest": [[5, 5, -1], [5, 5, 6], [5, 5]],
     "duration": [np.zeros((3, 2)), np.ones((3, 3)), np.full((3, 2), 1.5)],
+    "drawing": [np.zeros((3, 2)), np.full((3, 2), 2), np.full((3, 2), 0.5)],
     "energy": [np.full((3, 2), -1.0), np.full((3, 2), np.nan)],
     "fixed": [np.full((3, 2), np.inf), np.ones(3)],
     "permitted": [np.zeros((3, 2), bool), np.ones((3, 2))],
