@@ -52,7 +52,7 @@ from carbon._request import Request
 from carbon._series import Accounting, IntensitySeries, Kind, PriceSeries, Signal
 from carbon._signals import Signals
 from carbon._store import Store
-from carbon._stored_source import StoredSource
+from carbon._stored_source import Standing, StoredSource
 from carbon._trust import Trust
 from carbon._typical import TypicalDay
 from carbon._workload import Hardware, Need, Stage, Urgency, Workload
@@ -104,6 +104,7 @@ __all__ = [
     "Signals",
     "Source",
     "Stage",
+    "Standing",
     "Store",
     "StoredSource",
     "Strategy",

@@ -58,6 +58,11 @@ class Finding(BaseModel):
     rejects: bool = False
 
     @property
+    def named(self) -> str:
+        """Return its name and the words, as one note."""
+        return f"{self.fault.value}: {self.text}"
+
+    @property
     def weight(self) -> float:
         """Return what it leaves of the trust in the series, 0 to 1."""
         return 0.0 if self.rejects else _WEIGHTS.get(self.fault, 0.5)
@@ -101,4 +106,4 @@ def spoken(findings: Iterable[Finding]) -> Iterator[str]:
     for finding in findings:
         # Where it ends is said of each zone anyway.
         if not finding.rejects and finding.fault is not Fault.SHORT:
-            yield f"{finding.fault.value}: {finding.text}"
+            yield finding.named

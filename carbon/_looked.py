@@ -121,7 +121,8 @@ def left(believed: IntensitySeries | PriceSeries, now: datetime, until: datetime
         text = f"only {part:.0%} of the time ahead is believed"
         return [Finding(fault=Fault.TOO_LITTLE, text=text, rejects=True)]
     if missing:
-        return [Finding(fault=Fault.GAPS, text=f"{missing:g} h of the time ahead are not known")]
+        text = f"{round(missing, 1):g} h of the time ahead are not known"
+        return [Finding(fault=Fault.GAPS, text=text)]
     return []
 
 

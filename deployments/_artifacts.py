@@ -98,7 +98,7 @@ def origin(row: Provenance, now: datetime) -> str:
         minutes = max(0, round((now - row.fetched_at) / timedelta(minutes=1)))
         told.append(f"heard {minutes} min ago")
     if row.trust is None and row.fetched_at is not None:
-        told.append("not judged here yet")
+        told.append("not judged here yet, so used as sent")
     if row.trust is not None:
         told.append(f"such forecasts got {row.trust:.0%} of the possible saving here")
     return f"{row.zone}: {row.source} ({', '.join(told)})"

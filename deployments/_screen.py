@@ -60,7 +60,7 @@ def show_decision(decision: Decision, *, as_json: bool) -> None:
 def table(rows: list[dict[str, str]]) -> Table:
     # What does not fit is folded, never cut: half an id is no id.
     columns = (Column(name, overflow="fold") for name in rows[0])
-    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False)
+    table = Table(*columns, box=SIMPLE_HEAD, pad_edge=False, collapse_padding=True)
     for row in rows:
         table.add_row(*(escape(value) for value in row.values()))
     return table
@@ -88,37 +88,72 @@ def show_registration(report: Registration, words: Mapping[Outcome, str], *, as_
 
 
 def show_zones(told: ZoneReport) -> None:
-    """Print what is believed of each zone, from whom, and what was found."""
-    out.print(table([_zone_row(zone) for zone in told.zones]))
+    """Print what is believed of each zone, from whom, what was found, and what to do."""
+    priced = any(zone.priced for zone in told.zones)
+    out.print(table([_zone_row(zone, priced=priced) for zone in told.zones]))
     for zone in told.zones:
         for line in _zone_notes(zone):
             out.print(line)
-    for note in told.degraded:
-        out.print(f"[yellow]note[/] {escape(note)}")
+    found = {f"{zone.zone} {one.named}" for zone in told.zones for one in zone.findings}
+    for note in told.notes:
+        if note not in found:
+            out.print(f"[yellow]note[/] {escape(note)}")
+    for line in _meanings(told):
+        out.print(f"[dim]{line}[/]")
+    for lesson in told.learned:
+        out.print(f"[bold]learned[/] {escape(lesson.text)}")
+    for line in told.advice:
+        out.print(f"[bold]{escape(line)}[/]")
 
 
-def _zone_row(zone: Zone) -> dict[str, str]:
+def _meanings(told: ZoneReport) -> Iterator[str]:
+    """Yield what the words in the table mean for a run."""
+    if any(_unproven(zone) for zone in told.zones):
+        yield (
+            "unproven: used as it was sent until it has been judged; only a forecast that was "
+            "judged and failed loses its hours."
+        )
+    if not any(zone.priced for zone in told.zones):
+        yield "price: not needed (no pool has billed_energy)."
+
+
+def _unproven(zone: Zone) -> bool:
+    """Tell whether it is a provider's forecast that was not judged yet."""
+    if zone.intensity is None or zone.intensity.age is None:
+        return False  # what was not fetched, a replay or a model, is never judged
+    return zone.trust is None or not zone.trust.proven
+
+
+def _zone_row(zone: Zone, *, priced: bool) -> dict[str, str]:
     told, price = zone.intensity, zone.price
     if told is None:
-        numbers = ["nothing"] * 3
+        numbers = ["nothing", "", ""]
     else:
         least = f"{told.least_g_per_kwh:.0f} at {told.least_at:%a %H:%M}"
         numbers = [f"{told.now_g_per_kwh:.0f}", least, f"{told.most_g_per_kwh:.0f}"]
-    trust = zone.trust
-    if trust is None or not trust.proven:
-        earned = f"unproven ({trust.days} of 14 days)" if trust else "unproven"
-    else:
-        earned = f"{trust.captured:.0%} of the possible" if trust.earned else "none earned"
-    return {
+    row = {
         "zone": f"{zone.zone} (home)" if zone.home else zone.zone,
-        "now": numbers[0],
-        "least": numbers[1],
+        "gCO2e/kWh now": numbers[0],
+        "least (UTC)": numbers[1],
         "most": numbers[2],
         "until (UTC)": f"{told.until:%a %H:%M}" if told else "",
         "age": _age(told.age) if told and told.age is not None else "",
-        "trust": earned if told else "",
-        "price": _price(price) if price else "",
+        "trust": _earned(zone),
     }
+    told_price = _price(price) if price else "unknown" if zone.priced else "not needed"
+    return {**row, "price": told_price} if priced else row
+
+
+def _earned(zone: Zone) -> str:
+    """Say what such forecasts have been worth in a zone."""
+    trust = zone.trust
+    if _unproven(zone):
+        return f"unproven ({trust.days} of 14 days)" if trust else "unproven"
+    if trust is None or zone.intensity is None:
+        return ""
+    if not trust.judged:
+        return "nothing to save"
+    return f"{trust.captured:.0%} of the possible saving" if trust.earned else "failed: mean only"
 
 
 def _price(price: Priced) -> str:
@@ -140,7 +175,7 @@ def _zone_notes(zone: Zone) -> Iterator[str]:
     for finding in zone.findings:
         yield f"[yellow]{escape(zone.zone)} {finding.fault.value}[/] {escape(finding.text)}"
     if zone.price is not None:
-        until = f"{zone.price.kind.value} until {zone.price.until:%a %H:%M}"
+        until = f"{zone.price.kind.value} until {zone.price.until:%a %d %b %H:%M} UTC"
         yield f"[dim]{escape(zone.zone)} price: {escape(zone.price.source)} ({until})[/]"
     for finding in zone.price_findings:
         name = f"{escape(zone.zone)} price {finding.fault.value}"

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, computed_field
 
 from carbon import (
     Accounting,
@@ -19,6 +19,7 @@ from carbon import (
     StoredSource,
     Trust,
 )
+from deployments._advice import Learned
 
 
 class _Frozen(BaseModel):
@@ -35,10 +36,10 @@ class Believed(_Frozen):
         accounting: Lifecycle or direct.
         age: Time since they were heard, if they had to be fetched.
         until: Until when they reach.
-        now_g_per_kwh: Now.
-        least_g_per_kwh: In the cleanest hour ahead.
-        least_at: When that hour begins.
-        most_g_per_kwh: In the dirtiest hour ahead.
+        now_g_per_kwh: Mean over what is left of this hour.
+        least_g_per_kwh: Mean over the cleanest clock hour from this one on.
+        least_at: When that hour begins; now, where it is this one.
+        most_g_per_kwh: Mean over the dirtiest of these hours.
     """
 
     source: str
@@ -88,6 +89,8 @@ class Zone(_Frozen):
         missing: Why it is not, or not used.
         trust: What its forecasts have been worth here, if that is known.
         findings: What the quality gate found in its intensity.
+        asked_again: When the first provider that failed is asked again, if one has.
+        priced: Whether its price matters.
         price: What is believed of its price; ``None`` where nothing is, or it does not matter.
         price_findings: What the quality gate found in its price, if that matters.
     """
@@ -98,8 +101,16 @@ class Zone(_Frozen):
     missing: str
     trust: Trust | None
     findings: tuple[Finding, ...]
+    asked_again: datetime | None
+    priced: bool
     price: Priced | None
     price_findings: tuple[Finding, ...] = ()
+
+    @computed_field  # type: ignore[prop-decorator]  # pydantic's own way of it
+    @property
+    def believed(self) -> bool:
+        """Whether any intensity of it is believed: what to watch."""
+        return self.intensity is not None
 
 
 class ZoneReport(_Frozen):
@@ -109,11 +120,21 @@ class ZoneReport(_Frozen):
         now: When, in grid time.
         zones: The zones, home first.
         degraded: What is worse than it should be, in words.
+        advice: What follows from numbers that are missing, and what to do about it.
+        learned: What is known of the past, for who has asked for it.
     """
 
     now: datetime
     zones: tuple[Zone, ...]
     degraded: tuple[str, ...]
+    advice: tuple[str, ...] = ()
+    learned: tuple[Learned, ...] = ()
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What is worse than it should be, less what is missing: each zone says that itself."""
+        said = {f"no intensity for the home zone {one.zone}: {one.missing}" for one in self.zones}
+        return tuple(note for note in self.degraded if note not in said)
 
 
 def beliefs(
@@ -155,6 +176,11 @@ def report(
     home: str,
     known: Mapping[str, Belief],
     prices: Mapping[str, tuple[Finding, ...]] | None = None,
+    *,
+    priced: Collection[str] | None = None,
+    again: Mapping[str, datetime] | None = None,
+    advice: Iterable[str] = (),
+    learned: Iterable[Learned] = (),
 ) -> ZoneReport:
     """Put the report together.
 
@@ -163,33 +189,40 @@ def report(
         home: The home zone.
         known: What is believed of each zone, with what was found on the way.
         prices: What was found in the prices of the zones where they matter.
+        priced: The zones where they matter; by default those of ``prices``.
+        again: When providers that failed are asked again.
+        advice: What to do about numbers that are missing.
+        learned: What is known of the past.
     """
-    zones = sorted({*outlook.intensity, *outlook.missing}, key=lambda zone: (zone != home, zone))
-    found = prices or {}
+    names = sorted({*outlook.intensity, *outlook.missing}, key=lambda name: (name != home, name))
+    found, again = prices or {}, again or {}
+    matter = found if priced is None else priced
+
+    def zone(name: str) -> Zone:
+        series, price, belief = (
+            outlook.intensity.get(name),
+            outlook.price.get(name),
+            known.get(name),
+        )
+        return Zone(
+            zone=name,
+            home=name == home,
+            intensity=_believed(series, outlook.start) if series else None,
+            missing=outlook.missing.get(name, ""),
+            trust=belief.trust if belief else None,
+            findings=belief.findings if belief else (),
+            asked_again=again.get(name),
+            priced=name in matter,
+            price=_priced(price, outlook.start) if price else None,
+            price_findings=found.get(name, ()),
+        )
+
     return ZoneReport(
         now=outlook.start,
-        zones=tuple(
-            _zone(zone, zone == home, outlook, known.get(zone), found.get(zone, ()))
-            for zone in zones
-        ),
+        zones=tuple(map(zone, names)),
         degraded=outlook.degraded,
-    )
-
-
-def _zone(
-    name: str, home: bool, outlook: Outlook, belief: Belief | None, prices: tuple[Finding, ...]
-) -> Zone:
-    series = outlook.intensity.get(name)
-    price = outlook.price.get(name)
-    return Zone(
-        zone=name,
-        home=home,
-        intensity=_believed(series, outlook.start) if series else None,
-        missing=outlook.missing.get(name, ""),
-        trust=belief.trust if belief else None,
-        findings=belief.findings if belief else (),
-        price=_priced(price, outlook.start) if price else None,
-        price_findings=prices,
+        advice=tuple(advice),
+        learned=tuple(learned),
     )
 
 
@@ -205,13 +238,17 @@ def _priced(price: PriceSeries, now: datetime) -> Priced:
 
 
 def _believed(series: IntensitySeries, now: datetime) -> Believed:
-    hours = [
+    hour = now.replace(minute=0, second=0, microsecond=0)
+    rest = min(hour + _HOUR, series.end)
+    # What begins as known may be unknown before the hour is over.
+    rest = rest if series.covers(now, rest) else now + timedelta(seconds=1)
+    present = series.mean(now, rest)
+    hours = [(present, now)] + [
         (series.mean(begin, begin + _HOUR), begin)
-        for begin in (now + _HOUR * step for step in range((series.end - now) // _HOUR))
+        for begin in (hour + _HOUR * step for step in range(1, (series.end - hour) // _HOUR))
         if series.covers(begin, begin + _HOUR)
     ]
-    present = series.mean(now, now + timedelta(seconds=1))
-    least, least_at = min(hours, default=(present, now))
+    least, least_at = min(hours)
     return Believed(
         source=series.source,
         kind=series.kind,
@@ -222,7 +259,7 @@ def _believed(series: IntensitySeries, now: datetime) -> Believed:
         now_g_per_kwh=present,
         least_g_per_kwh=least,
         least_at=least_at,
-        most_g_per_kwh=max(hours, default=(present, now))[0],
+        most_g_per_kwh=max(hours)[0],
     )
 
 

@@ -16,7 +16,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Coroutine, Sequence
 from datetime import timedelta
@@ -35,6 +34,8 @@ from rich.console import Console
 from rich.markup import escape
 
 from carbon import BadInput, CarbonAwareError, CarbonPolicy, regions
+from deployments._advice import advice, asked_again, learned, nobody_asked, standings
+from deployments._arguments import Picture, Whole, parameters, write
 from deployments._errors import PrefectUnavailable
 from deployments._explain import explain_run
 from deployments._jobs import job as find_job
@@ -72,6 +73,8 @@ app.command(deployments)
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for machines.")]
 Policy = Annotated[CarbonPolicy | None, Parameter(name="*")]
 _T = TypeVar("_T")
+_BACKLOG = timedelta(days=7)
+"""How far back a provider is asked that is asked anew: less would leave a hole after an outage."""
 
 
 @app.command
@@ -81,7 +84,7 @@ def plan(
     policy: Policy = None,
     *,
     data_class: str | None = None,
-    picture: Path | None = None,
+    picture: Picture = None,
     json: Json = False,
 ) -> None:
     """Say where and when a job would run now, and why. Creates nothing, needs no Prefect server.
@@ -102,7 +105,7 @@ def plan(
     deadline = chosen.deadline(trigger.clock.now())
     verdict = trigger.decide(found.workload, chosen, deadline, data_class=data_class)
     if picture is not None:
-        _write(picture, decision_picture(verdict.decision, verdict.outlook))
+        write(picture, decision_picture(verdict.decision, verdict.outlook))
     show_decision(verdict.decision, as_json=json)
 
 
@@ -131,9 +134,7 @@ def submit(
         Names the logical run: the same key never makes a second one.
     """
     found = find_job(job)
-    made = _run(
-        submit_run(found, _parameters(param), policy=policy, data_class=data_class, key=key)
-    )
+    made = _run(submit_run(found, parameters(param), policy=policy, data_class=data_class, key=key))
     if json:
         out.print_json(made.model_dump_json())
         return
@@ -181,9 +182,11 @@ def start(flow_run: str, *, json: Json = False) -> None:
 @app.command
 def outlook(
     *,
-    hours: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=72))] = 24,
-    learn: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=60))] | None = None,
-    picture: Path | None = None,
+    hours: Annotated[int, Whole, Parameter(validator=validators.Number(gte=1, lte=72))] = 24,
+    learn: Annotated[int, Whole, Parameter(validator=validators.Number(gte=1, lte=60))]
+    | None = None,
+    refresh: Annotated[bool, Parameter(negative="")] = False,
+    picture: Picture = None,
     json: Json = False,
 ) -> None:
     """Say what is believed of each grid zone, from whom, how old and how far to be trusted.
@@ -191,23 +194,36 @@ def outlook(
     Parameters
     ----------
     hours
-        How far ahead.
+        How far ahead, in hours, 1 to 72.
     learn
-        Ask the providers for this many days of the past, so that their forecasts can be judged and
-        corrected from today on.
+        Ask the providers once for so many days of the past, 1 to 60, so that a statistical forecast
+        can stand in from today on. Providers' own forecasts are judged as they come.
+    refresh
+        Ask all providers again now, but for those that asked to be left alone.
     picture
         Also draw it to this PNG.
     """
     trigger = Trigger.from_settings()
-    feed = asyncio.run(trigger.refresh(history=timedelta(days=learn) if learn else None))
+    history = timedelta(days=learn) if learn else _BACKLOG if refresh else None
+    feed = asyncio.run(trigger.refresh(history=history))
     now = trigger.clock.now()
     sources = feed.sources(trigger.zones, now) if feed else ()
     believed = trigger.outlook(now, now + timedelta(hours=hours), heard=sources)
     known = beliefs(sources, trigger.zones, believed)
-    found = price_findings(sources, trigger.priced, believed)
-    told = report(believed, trigger.fleet.home_cpu.place.zone, known, found)
+    standing = standings(sources, trigger.zones)
+    nobody = nobody_asked(trigger.settings)
+    told = report(
+        believed,
+        trigger.zones[0],
+        known,
+        price_findings(sources, trigger.priced, believed),
+        priced=trigger.priced,
+        again=asked_again(standing, now),
+        advice=advice(trigger, believed, standing, anew=history is not None),
+        learned=learned(standing, now) if learn and not nobody else (),
+    )
     if picture is not None:
-        _write(picture, outlook_picture(told, believed, known))
+        write(picture, outlook_picture(told, believed, known))
     if feed is not None:
         feed.close()
     if json:
@@ -247,7 +263,7 @@ def apply(*, prune: bool = False, json: Json = False) -> None:
 @deployments.command(name="render")
 def render_deployments(path: Path = Path("prefect.yaml"), *, json: Json = False) -> None:
     """Write prefect.yaml from the fleet file and the announced jobs."""
-    _write(path, _rendered().encode())
+    write(path, _rendered().encode())
     tell(f"Wrote {path}", {"path": str(path)}, as_json=json)
 
 
@@ -304,6 +320,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
 
 
 def _fail(error: Exception) -> None:
+    if isinstance(error, cyclopts.UnusedCliTokensError):
+        left = " ".join(error.unused_tokens or ())
+        error = BadInput(left, "is more than this command takes", "See its --help.")
     cause: BaseException | None = error
     while cause is not None:
         if isinstance(cause, CarbonAwareError):
@@ -332,27 +351,3 @@ def _run(work: Coroutine[Any, Any, _T]) -> _T:
 def _rendered() -> str:
     known = jobs()
     return render(load_fleet(Settings.load().fleet), known.values())
-
-
-def _parameters(given: Sequence[str]) -> dict[str, Any]:
-    parameters: dict[str, Any] = {}
-    for text in given:
-        name, separator, value = text.partition("=")
-        if not separator or not name:
-            raise BadInput(
-                "--param", f"{text!r} is not NAME=VALUE", "Write e.g. --param images=/data/img."
-            )
-        try:
-            parameters[name] = json.loads(value)
-        except ValueError:
-            parameters[name] = value
-    return parameters
-
-
-def _write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise BadInput(
-            str(path), f"cannot be written ({error.strerror})", "Name another file."
-        ) from error

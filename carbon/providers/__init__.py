@@ -18,10 +18,12 @@ from carbon.providers._energy_charts import EnergyCharts
 from carbon.providers._entsoe import Entsoe
 from carbon.providers._feed import Feed, Keys
 from carbon.providers._gb import GBCarbonIntensity
+from carbon.providers._known import KEYED, host_of, knowing
 from carbon.providers._watttime import WattTime
 from carbon.providers._web import Web
 
 __all__ = [
+    "KEYED",
     "CarbonAwareSdk",
     "ElectricityMaps",
     "EnergyCharts",
@@ -33,4 +35,6 @@ __all__ = [
     "Terms",
     "WattTime",
     "Web",
+    "host_of",
+    "knowing",
 ]

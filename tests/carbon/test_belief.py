@@ -486,7 +486,8 @@ def test_without_a_price_it_is_said_why() -> None:
     store = Store(None)
     assert paid(store) == ([], "a has no price of zone DE")
     store.fail("a", "DE", "price", Failure("auth", "a: does not accept the key.", NOW + DAY))
-    assert paid(store) == ([], "a: does not accept the key; asked again from Tue 02 Jun 12:20 UTC on")
+    again = "asked again from Tue 02 Jun 12:20 UTC on"
+    assert paid(store) == ([], f"a: does not accept the key; {again}")
     store.add("a", [sold(prices(3), NOON - 5 * HOUR)], NOW - 5 * HOUR)
     assert "too-little" in source(store).price_belief("DE", NOW, END).findings[0].fault
     store.add("a", [sold([0.0] * 24)], NOW)

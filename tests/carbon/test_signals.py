@@ -14,6 +14,7 @@ from carbon.providers import Feed, Keys
 from work_pools import load_fleet
 
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
+SDK = "[carbon-aware-sdk]\nurl = 'http://a'\nsignal = 'average'\naccounting = 'direct'"
 
 
 def parsed(text: str) -> Signals:
@@ -99,8 +100,7 @@ def test_what_cannot_be_meant_is_refused(text: str, told: str) -> None:
         ),
         ("[watttime]\nregions = {DEE = 'DE'}", "signals.watttime.regions: grid zone 'DEE'"),
         (
-            "[carbon-aware-sdk]\nurl = 'http://a'\nsignal = 'average'\naccounting = 'direct'\n"
-            "locations = {ESS = 'spain'}",
+            f"{SDK}\nlocations = {{ESS = 'spain'}}",
             "signals.carbon-aware-sdk.locations: grid zone 'ESS'.*Did you mean 'ES'",
         ),
     ],

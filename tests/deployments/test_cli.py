@@ -93,6 +93,13 @@ def test_a_flag_changes_only_its_own_field() -> None:
         (("submit", "image-embeddings", "--key", ""), "key"),
         (("explain", "nonsense"), "did not answer"),
         (("fly",), "fly"),
+        (("regions", "all", "of them"), "all of them: is more than this command takes"),
+        (("outlook", "--hours", "1.5"), "--hours: '1.5' is no whole number"),
+        (("outlook", "--hours", "73"), "72"),
+        (("outlook", "--learn", "2d"), "--learn: '2d' is no whole number"),
+        (("outlook", "--picture", "x.jpg"), "--picture: 'x.jpg' is no PNG file"),
+        (("outlook", "--picture", ""), "--picture: '' is no PNG file"),
+        (("plan", "image-embeddings", "--picture", "x.jpg"), "--picture outlook.png"),
         (("deployments", "check", "nowhere.yaml"), "nowhere.yaml"),
     ],
 )

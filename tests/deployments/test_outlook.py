@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import math
+import re
 import socket
 import time
 from datetime import UTC, datetime, timedelta
@@ -211,7 +212,9 @@ def test_the_command_shows_the_outlook(
     told = capsys.readouterr().out
     assert "DE (home)" in told
     assert "Energy-Charts" in told
-    assert "US-NW-PACW" in told  # no provider, and it is said
+    assert "no provider that is asked knows US-NW-PACW" in told
+    assert "electricity-maps would know US-NW-PACW, with a key and a place in" in told
+    assert re.search("learned DE: (29|30) days are known from energy-charts", told)
     assert picture.read_bytes().startswith(b"\x89PNG")
     _run("outlook", "--json", "--hours", "48")
     zones = {row["zone"]: row for row in json.loads(capsys.readouterr().out)["zones"]}
@@ -220,6 +223,70 @@ def test_the_command_shows_the_outlook(
     assert 200 < zones["DE"]["intensity"]["now_g_per_kwh"] < 500
     assert zones["US-NW-PACW"]["intensity"] is None
     assert zones["US-NW-PACW"]["missing"]
+    assert [zones[zone]["believed"] for zone in ("DE", "US-NW-PACW")] == [True, False]
+
+
+@pytest.fixture
+def shop(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Settings:
+    """Return the settings, with an environment that says the same."""
+    monkeypatch.setenv("CARBON_OFFLINE", "0")
+    monkeypatch.setenv("CARBON_HOME", str(settings.home))
+    monkeypatch.setenv("CARBON_FLEET", str(settings.fleet))
+    return settings
+
+
+@pytest.mark.usefixtures("shop")
+def test_the_command_asks_again_where_it_is_told_to(
+    charts: Wire, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A failure is remembered for a while; `--refresh` does not wait for its end."""
+    charts.says("/co2eq", Answer(b"", status=404))
+    _run("outlook")
+    charts.obeys("/co2eq", co2eq)
+    asked = len(charts.asked)
+    _run("outlook")
+    assert len(charts.asked) == asked
+    told = capsys.readouterr().out
+    assert told.count("asked again from") == 2, "in each of both outlooks"
+    assert "`carbon outlook --refresh` asks again at once." in told
+    _run("outlook", "--refresh", "--json")
+    told = json.loads(capsys.readouterr().out)
+    assert told["zones"][0]["believed"]
+    assert told["zones"][0]["asked_again"] is None
+    assert len(charts.asked) == asked + 2
+
+
+@pytest.mark.usefixtures("shop")
+def test_who_wants_to_be_left_alone_is_left_alone(
+    charts: Wire, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """Also by `--refresh` and `--learn`, which say that nothing was learned, and why."""
+    charts.says("/co2eq", Answer(b"", status=429, headers={"retry-after": "3600"}))
+    _run("outlook")
+    asked = len(charts.asked)
+    _run("outlook", "--refresh")
+    capsys.readouterr()
+    _run("outlook", "--learn", "30")
+    assert len(charts.asked) == asked
+    told = capsys.readouterr().out
+    assert "learned DE: nothing (energy-charts: asked too often" in told
+    assert "3600" not in told
+    assert "--refresh" not in told
+
+
+@pytest.mark.usefixtures("shop")
+def test_offline_nothing_is_learned(
+    charts: Wire, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is no mistake, but it is said; so it is for a replay."""
+    monkeypatch.setenv("CARBON_OFFLINE", "1")
+    _run("outlook", "--learn", "30")
+    assert "nothing learned: CARBON_OFFLINE is set" in capsys.readouterr().out
+    now = datetime.now(UTC).isoformat()
+    monkeypatch.setenv("CARBON_CLOCK", f"2026-06-01T00:00+00:00,{now},600")
+    _run("outlook", "--learn", "30")
+    assert "nothing learned: CARBON_CLOCK is set" in capsys.readouterr().out
+    assert not charts.asked
 
 
 def test_the_command_shows_what_forecasts_have_been_worth(
@@ -243,7 +310,7 @@ def test_the_command_shows_what_forecasts_have_been_worth(
     zones = {row["zone"]: row for row in json.loads(capsys.readouterr().out)["zones"]}
     assert zones["DE"]["trust"]["days"] == 30
     _run("outlook")
-    assert "90% of the possible" in capsys.readouterr().out
+    assert "90% of the possible saving" in capsys.readouterr().out
 
 
 def _run(*arguments: str) -> None:

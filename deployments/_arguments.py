@@ -1,0 +1,61 @@
+"""What a person types behind ``carbon``: checked before any work begins, and files to write to."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Annotated, Any, Final
+
+from cyclopts import Parameter, Token
+
+from carbon import BadInput
+
+
+def _whole(_: object, tokens: Sequence[Token]) -> int:
+    """Read a whole number: int() of the library would make 1 of 1.5."""
+    token = tokens[0]
+    if not re.fullmatch(r"[0-9]{1,9}", token.value):
+        raise BadInput(
+            token.keyword or "number", f"{token.value!r} is no whole number", "Write e.g. 24."
+        )
+    return int(token.value)
+
+
+def _png(_: object, path: Path | None) -> None:
+    if path is not None and path.suffix.lower() != ".png":
+        name = str(path) if path.name else ""
+        raise BadInput("--picture", f"{name!r} is no PNG file", "Write e.g. --picture outlook.png.")
+
+
+Whole: Final = Parameter(converter=_whole)
+"""Of an option that takes a whole number."""
+
+Picture = Annotated[Path | None, Parameter(validator=_png)]
+
+
+def parameters(given: Sequence[str]) -> dict[str, Any]:
+    """Return the parameters of a flow that were given as NAME=VALUE; a value may be JSON."""
+    found: dict[str, Any] = {}
+    for text in given:
+        name, separator, value = text.partition("=")
+        if not separator or not name:
+            raise BadInput(
+                "--param", f"{text!r} is not NAME=VALUE", "Write e.g. --param images=/data/img."
+            )
+        try:
+            found[name] = json.loads(value)
+        except ValueError:
+            found[name] = value
+    return found
+
+
+def write(path: Path, content: bytes) -> None:
+    """Write a file that a person has named."""
+    try:
+        path.write_bytes(content)
+    except OSError as error:
+        raise BadInput(
+            str(path), f"cannot be written ({error.strerror})", "Name another file."
+        ) from error
