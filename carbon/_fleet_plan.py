@@ -1,0 +1,349 @@
+"""Many requests at once: a plan for the whole fleet, and a proof of how good it is.
+
+::
+
+    found = plan_fleet(requests)
+    found.options[0].start, found.g, found.gap
+
+The heavy stage that uses most energy decides where a job is counted: its slot is held from the
+start of the run until the 95th percentile of its end, in whole steps. All jobs are packed together
+(:mod:`carbon._packing`); each is then laid out exactly, and what does not hold then (a limit that
+binds in between, a slot for the entry run at home) is planned alone, around all others. Jobs that
+are not free to move keep their place: work that is interactive or runs at once, and what has less
+than a step of slack.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from carbon._decision import Option, Reservation
+from carbon._errors import BadInput
+from carbon._occupancy import capacity_steps
+from carbon._packing import Packing, pack
+from carbon._packing_input import Jobs
+from carbon._permitted import Refusals, permitted
+from carbon._planner import plan
+from carbon._policy import Strategy
+from carbon._workload import Urgency
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    from numpy.typing import NDArray
+
+    from carbon._chain import Chain
+    from carbon._fleet import Pool
+    from carbon._request import Request
+
+_STEP: Final = timedelta(minutes=15)
+_ENDS, _CHANGES, _BEGINS = range(3)
+"""At one moment slots end before capacity changes, and others begin after that."""
+
+
+@dataclass(frozen=True)
+class FleetPlan:
+    """A plan for many requests.
+
+    Attributes:
+        options: The placement of each request, in their order.
+        alone: Requests that were planned alone, around the others: fixed ones, and those whose
+            packed place broke a limit.
+        queued: Requests for which no slot is free in time: they start at once and queue.
+        packed_g: Emissions of the packed requests in whole steps, in gCO2e.
+        bound_g: No plan that packs the same requests in whole steps emits less.
+    """
+
+    options: tuple[Option, ...]
+    alone: tuple[int, ...]
+    queued: tuple[int, ...]
+    packed_g: float
+    bound_g: float
+
+    @property
+    def g(self) -> float | None:
+        """Emissions of all requests in gCO2e; ``None`` where one is not known."""
+        total = 0.0
+        for option in self.options:
+            if option.g is None:
+                return None
+            total += option.g
+        return total
+
+    @property
+    def gap(self) -> float:
+        """How far the packed part may be from the best plan, as a share of the bound."""
+        return (self.packed_g - self.bound_g) / self.bound_g if self.bound_g > 0 else 0.0
+
+
+def plan_fleet(requests: Sequence[Request], *, step: timedelta = _STEP) -> FleetPlan:
+    """Plan many requests together, within the capacity of every pool.
+
+    Args:
+        requests: What is to run; all with one fleet, one outlook, one present and the same slots
+            held by others.
+        step: Length of a step: starts are multiples of it after the present moment.
+
+    Raises:
+        ResidencyError: No permitted pool can run a stage.
+        BadInput: A request does not fit the fleet, or the requests do not go together.
+    """
+    if not requests:
+        return FleetPlan((), (), (), 0.0, 0.0)
+    _require_one_world(requests, step)
+    return _FleetPlanning(requests, step).made()
+
+
+def _require_one_world(requests: Sequence[Request], step: timedelta) -> None:
+    if step <= timedelta(0):
+        raise BadInput("step", f"{step} is no length of a step", "Give e.g. 15 minutes.")
+    first = requests[0]
+    for place, other in enumerate(requests):
+        for name in ("fleet", "outlook", "now", "busy"):
+            mine, theirs = getattr(first, name), getattr(other, name)
+            if theirs is not mine and (name == "outlook" or theirs != mine):
+                raise BadInput(
+                    f"requests[{place}].{name}",
+                    "is another one than that of the first request",
+                    "Plan together what is decided at one moment, from one outlook.",
+                )
+
+
+@dataclass
+class _Way:
+    """One request in one pool, in steps."""
+
+    chain: Chain
+    earliest: int
+    latest: int
+    duration: int
+    drawing: int
+    g_per_step: float
+    fixed_g: float
+
+
+class _FleetPlanning:
+    """One fleet plan in the making."""
+
+    def __init__(self, requests: Sequence[Request], step: timedelta) -> None:
+        self.requests, self.first, self.step = requests, requests[0], step
+        self.pools = self.first.fleet.pools
+        self.place = {pool.name: index for index, pool in enumerate(self.pools)}
+        self.ways = [self._ways(request) for request in requests]
+        self.options: list[Option | None] = [None] * len(requests)
+        self.alone: list[int] = []
+
+    def made(self) -> FleetPlan:
+        """Pack what can be moved, lay it out exactly, and plan the rest around it."""
+        fixed = [place for place, ways in enumerate(self.ways) if not ways]
+        for place in fixed:
+            self._plan_alone(place)
+        moved = [place for place, ways in enumerate(self.ways) if ways]
+        packing = self._pack(moved) if moved else None
+        if packing is not None:
+            for index in np.argsort(packing.start, kind="stable").tolist():
+                self._lay_out(moved[index], packing, index)
+        over = self._over_capacity()
+        for place in (*(p for p in moved if self.options[p] is None), *over):
+            self._plan_alone(place)
+        options = tuple(option for option in self.options if option is not None)
+        crowded = set(self._over_capacity())
+        queued = [
+            place
+            for place, option in enumerate(options)
+            if option.start > option.latest_safe_start or place in crowded
+        ]
+        return FleetPlan(
+            options=options,
+            alone=tuple(dict.fromkeys(self.alone)),
+            queued=tuple(queued),
+            packed_g=packing.cost if packing else 0.0,
+            bound_g=packing.bound if packing else 0.0,
+        )
+
+    # -- in steps ------------------------------------------------------------------------------
+
+    def _seconds(self, moment: datetime) -> float:
+        return (moment - self.first.now) / self.step
+
+    def _ways(self, request: Request) -> dict[int, _Way]:
+        """Return how a request can be packed, by place of the pool; none where it is fixed."""
+        fixed = request.workload.urgency is Urgency.INTERACTIVE or not request.may_wait
+        if fixed or request.policy.strategy is not Strategy.CLEANEST:
+            return {}
+        refusals = Refusals()
+        choices = [permitted(request, stage, refusals) for stage in request.workload.stages]
+        found: dict[int, _Way] = {}
+        for pools in itertools.product(*choices):
+            way = self._way(request, request.chain(pools))
+            if way is not None:
+                place = self.place[self._counted(way.chain).name]
+                if place not in found or way.fixed_g < found[place].fixed_g:
+                    found[place] = way
+        return found
+
+    @staticmethod
+    def _counted(chain: Chain) -> Pool:
+        heavy = [window for window in chain.windows if window.stage.heavy]
+        return max(heavy or chain.windows, key=lambda window: window.kwh).pool
+
+    def _way(self, request: Request, chain: Chain) -> _Way | None:
+        earliest = math.ceil(self._seconds(request.earliest) - 1e-9)
+        latest = math.floor(self._seconds(request.deadline - chain.needed) + 1e-9)
+        counted = self._counted(chain)
+        series = request.outlook.intensity.get(counted.place.zone)
+        if latest < earliest or series is None:
+            return None
+        window = next(one for one in chain.windows if one.pool is counted)
+        seconds = self.step.total_seconds()
+        duration = max(1, math.ceil(window.end_p95 / seconds - 1e-9))
+        drawing = min(duration, max(1, round(window.seconds / seconds)))
+        # What does not hang on the time, or hardly: transfer, hardware, light stages at home.
+        home = request.outlook.intensity.get(request.home_zone)
+        rest = [one for one in chain.windows if one is not window]
+        level = float(np.mean(home.known)) if home is not None and home.known else 0.0
+        own = float(np.mean(series.known)) if series.known else 0.0
+        fixed = chain.embodied_g + sum(one.kwh for one in rest) * level
+        fixed += window.network_kwh * (own + level) / 2
+        usd = sum(one.flat_usd for one in chain.windows)
+        if usd > self._most_usd(request):
+            return None
+        return _Way(chain, earliest, latest, duration, drawing, window.kwh / drawing, fixed)
+
+    @staticmethod
+    def _most_usd(request: Request) -> float:
+        """Return the cost limit, as far as it can be told without the time."""
+        policy = request.policy
+        home = request.chain([request.fleet.home_pool(s) for s in request.workload.stages])
+        at_home = sum(one.flat_usd for one in home.windows)
+        tolerated = at_home * (1 + policy.cost_tolerance_percent / 100)
+        return min(policy.max_cost_usd or math.inf, tolerated) + 1e-9
+
+    def _pack(self, moved: Sequence[int]) -> Packing:
+        shape = (len(moved), len(self.pools))
+        duration, drawing = np.ones(shape, np.int64), np.ones(shape, np.int64)
+        energy, fixed = np.zeros(shape), np.zeros(shape)
+        allowed = np.zeros(shape, np.bool_)
+        earliest = np.array([min(w.earliest for w in self.ways[p].values()) for p in moved])
+        # Of unlike pools the tightest counts: a start is safe in all of them.
+        latest = np.array([min(w.latest for w in self.ways[p].values()) for p in moved])
+        for row, place in enumerate(moved):
+            for column, way in self.ways[place].items():
+                allowed[row, column] = True
+                duration[row, column], drawing[row, column] = way.duration, way.drawing
+                energy[row, column], fixed[row, column] = way.g_per_step, way.fixed_g
+        steps = int((latest + np.where(allowed, duration, 0).max(axis=1)).max())
+        jobs = Jobs(earliest, latest, duration, energy, fixed, allowed, drawing)
+        intensity, known = self._intensity(steps)
+        capacity = np.where(known, self._capacity(steps), 0)
+        return pack(jobs, intensity, capacity)
+
+    def _intensity(self, steps: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
+        """Return the mean of each step in each pool's zone, and whether it is known."""
+        seconds = self.step.total_seconds()
+        starts = self.first.now.timestamp() + seconds * np.arange(steps, dtype=np.float64)
+        rows = []
+        for pool in self.pools:
+            series = self.first.outlook.intensity.get(pool.place.zone)
+            rows.append(np.full(steps, np.nan) if series is None else series.means(starts, seconds))
+        found = np.array(rows)
+        return np.nan_to_num(found), np.isfinite(found)
+
+    def _capacity(self, steps: int) -> NDArray[np.int64]:
+        """Return free slots by pool and step, less what others and fixed requests hold."""
+        first, seconds = self.first.now, self.step.total_seconds()
+        end = first + self.step * steps
+        held = [*self.first.busy, *(s for o in self.options if o is not None for s in o.slots)]
+        rows = []
+        for pool in self.pools:
+            edges, values = capacity_steps(self.first.fleet, pool, first, end)
+            row = np.full(steps, float(pool.capacity))
+            for begin, stop, value in zip(edges, edges[1:], values, strict=False):
+                a, b = (_steps(edge - first.timestamp(), seconds) for edge in (begin, stop))
+                row[a[0] : b[1]] = np.minimum(row[a[0] : b[1]], value)
+            for slot in held:
+                if slot.pool == pool.name:
+                    a = _steps((slot.start - first).total_seconds(), seconds)
+                    b = _steps((slot.end - first).total_seconds(), seconds)
+                    row[max(0, a[0]) : max(0, b[1])] -= 1
+            rows.append(np.maximum(row, 0))
+        return np.array(rows).astype(np.int64)
+
+    # -- exactly -------------------------------------------------------------------------------
+
+    def _lay_out(self, place: int, packing: Packing, index: int) -> None:
+        """Lay a packed request out; leave it for later where a limit does not hold then."""
+        column = int(packing.pool[index])
+        if column < 0:
+            return
+        request, way = self.requests[place], self.ways[place][column]
+        start = self.first.now + self.step * int(packing.start[index])
+        option = way.chain.option(start, request.deadline)
+        policy = request.policy
+        if option.g is None or option.start > option.latest_safe_start:
+            return
+        ceiling = policy.max_g_per_kwh
+        if ceiling and option.g_per_kwh is not None and option.g_per_kwh > ceiling:
+            return
+        if policy.min_saving_percent or policy.freshness_g_per_hour:
+            return  # what is worth a move is for the planner to say
+        self.options[place] = option
+
+    def _over_capacity(self) -> list[int]:
+        """Return requests that must go elsewhere, so that no pool is over capacity."""
+        slots: dict[str, list[tuple[Reservation, int]]] = {}
+        for place, option in enumerate(self.options):
+            for slot in option.slots if option else ():
+                slots.setdefault(slot.pool, []).append((slot, place))
+        found: dict[int, None] = {}
+        for name, held in slots.items():
+            found |= dict.fromkeys(self._too_many(self.first.fleet.pool(name), held))
+        return list(found)
+
+    def _too_many(self, pool: Pool, held: list[tuple[Reservation, int]]) -> Iterator[int]:
+        """Yield the requests whose slots in a pool begin when it has none left."""
+        all_slots = [*held, *((slot, -1) for slot in self.first.busy if slot.pool == pool.name)]
+        begin = min(slot.start for slot, _ in all_slots)
+        end = max(slot.end for slot, _ in all_slots)
+        edges, values = capacity_steps(self.first.fleet, pool, begin, end)
+        events = [(edge, _CHANGES, int(value)) for edge, value in zip(edges, values, strict=False)]
+        for number, (slot, _) in enumerate(all_slots):
+            events.append((slot.start.timestamp(), _BEGINS, number))
+            events.append((slot.end.timestamp(), _ENDS, number))
+        room, running = pool.capacity, dict[int, None]()
+        for _, what, number in sorted(events):
+            if what == _CHANGES:
+                room = number
+            elif what == _BEGINS:
+                running[number] = None
+            else:
+                running.pop(number, None)
+            while len(running) > room:
+                movable = [one for one in running if all_slots[one][1] >= 0]
+                if not movable:
+                    break
+                running.pop(movable[-1])
+                yield all_slots[movable[-1]][1]
+
+    def _plan_alone(self, place: int) -> None:
+        """Plan one request around all others, exactly."""
+        self.options[place] = None
+        request = self.requests[place]
+        held: tuple[Reservation, ...] = tuple(
+            slot for option in self.options if option is not None for slot in option.slots
+        )
+        around = replace(request, busy=(*self.first.busy, *held))
+        self.options[place] = plan(around).chosen
+        self.alone.append(place)
+
+
+def _steps(offset: float, seconds: float) -> tuple[int, int]:
+    """Return the step that an offset lies in, and the one after it if it lies within."""
+    exact = offset / seconds
+    return math.floor(exact + 1e-9), math.ceil(exact - 1e-9)
