@@ -28,8 +28,8 @@ from carbon import (
     Workload,
     plan,
 )
-from carbon._fleet_plan import FleetPlan, plan_fleet
 from carbon._series import regular
+from carbon.fleet_plan import FleetPlan, plan_fleet
 
 NOW = datetime(2026, 10, 24, 12, tzinfo=UTC)  # Europe's clocks go back the night after
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
