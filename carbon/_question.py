@@ -80,7 +80,8 @@ class Asking:
         store: Where answers are kept.
         now: The present moment.
         end: Until when is asked.
-        history: How far back to ask, if all is to be asked.
+        history: How far back to ask, if somebody wants to learn at once.
+        anew: Whether also those are asked whose answer is fresh, or who failed lately.
         patience: Longest time.
         broken: How the store has failed, if it has; then nobody waits for it again.
         kept: What is to be written, by question; at once, for each commit waits for the disk.
@@ -91,6 +92,7 @@ class Asking:
     now: datetime
     end: datetime
     history: timedelta | None
+    anew: bool
     patience: timedelta
     broken: str = ""
     kept: list[Callable[[], None]] = field(default_factory=list)
@@ -166,7 +168,7 @@ class Question:
 
     @property
     def _anew(self) -> bool:
-        return self.asking.history is not None
+        return self.asking.anew
 
     @property
     def now(self) -> datetime:

@@ -73,6 +73,7 @@ async def refresh(
     until: datetime,
     patience: timedelta = timedelta(seconds=20),
     history: timedelta | None = None,
+    anew: bool = False,
     left: Mapping[str, Terms] | None = None,
 ) -> tuple[str, ...]:
     """Ask the providers for what is due, and learn from what came.
@@ -85,13 +86,16 @@ async def refresh(
         until: How far ahead is wanted.
         patience: Longest time; what has not come by then is left for the next time.
         history: Ask for actual values this far back, to learn from them at once.
+        anew: Ask also those whose answer is fresh or who failed lately, but for those that want to
+            be left alone; so does ``history``.
         left: Terms of providers that are not asked any more: what is kept of them is forgotten too.
 
     Returns:
         What must be said beside the outlook: that the store failed.
     """
     by_name = {provider.name: provider for provider in providers}
-    asking = Asking(store, now, min(max(until, now + DAY), now + _AHEAD), history, patience)
+    end, anew = min(max(until, now + DAY), now + _AHEAD), anew or history is not None
+    asking = Asking(store, now, end, history, anew, patience)
     questions = [
         Question(asking, need.zone, what, [by_name[name] for name in need.chain if name in by_name])
         for need in needs

@@ -93,7 +93,11 @@ class Trigger:
         return {pool.place.zone for pool in self.fleet.pools if pool.billed_energy}
 
     async def refresh(
-        self, *, history: timedelta | None = None, patience: timedelta = _PATIENCE
+        self,
+        *,
+        history: timedelta | None = None,
+        anew: bool = False,
+        patience: timedelta = _PATIENCE,
     ) -> Feed | None:
         """Ask the signal providers for what is due, before :meth:`decide` reads what they sent.
 
@@ -101,6 +105,7 @@ class Trigger:
 
         Args:
             history: Ask for actual values this far back, to learn from them at once.
+            anew: Ask also those whose answer is fresh, or who failed lately.
             patience: Longest time that it may take; without any nobody is asked.
 
         Returns:
@@ -121,6 +126,7 @@ class Trigger:
                 until=now + timedelta(days=3),
                 priced=self.priced,
                 history=history,
+                anew=anew,
                 patience=patience,
             )
         return feed

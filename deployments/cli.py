@@ -73,8 +73,6 @@ app.command(deployments)
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for machines.")]
 Policy = Annotated[CarbonPolicy | None, Parameter(name="*")]
 _T = TypeVar("_T")
-_BACKLOG = timedelta(days=7)
-"""How far back a provider is asked that is asked anew: less would leave a hole after an outage."""
 
 
 @app.command
@@ -204,8 +202,8 @@ def outlook(
         Also draw it to this PNG.
     """
     trigger = Trigger.from_settings()
-    history = timedelta(days=learn) if learn else _BACKLOG if refresh else None
-    feed = asyncio.run(trigger.refresh(history=history))
+    history = timedelta(days=learn) if learn else None
+    feed = asyncio.run(trigger.refresh(history=history, anew=refresh))
     now = trigger.clock.now()
     sources = feed.sources(trigger.zones, now) if feed else ()
     believed = trigger.outlook(now, now + timedelta(hours=hours), heard=sources)
@@ -219,7 +217,7 @@ def outlook(
         price_findings(sources, trigger.priced, believed),
         priced=trigger.priced,
         again=asked_again(standing, now),
-        advice=advice(trigger, believed, standing, anew=history is not None),
+        advice=advice(trigger, believed, standing, anew=bool(learn or refresh)),
         learned=learned(standing, now) if learn and not nobody else (),
     )
     if picture is not None:

@@ -123,6 +123,7 @@ class Feed:
         until: datetime,
         priced: Collection[str] = (),
         history: timedelta | None = None,
+        anew: bool = False,
         patience: timedelta = _PATIENCE,
     ) -> None:
         """Ask the providers for what is due; see :func:`carbon._refresh.refresh`. Never raises.
@@ -133,6 +134,7 @@ class Feed:
             until: How far ahead is wanted.
             priced: Zones whose electricity price matters.
             history: Ask for actual values this far back, to learn from them at once.
+            anew: Ask also those whose answer is fresh, or who failed lately.
             patience: Longest time.
         """
         needs = [Need(zone, self.signals.chain(zone), zone in priced) for zone in zones]
@@ -146,6 +148,7 @@ class Feed:
                     now=now,
                     until=until,
                     history=history,
+                    anew=anew,
                     patience=patience,
                     left=_TERMS,
                 )
