@@ -49,6 +49,8 @@ from carbon._refresh import refresh
 from carbon._regions import Figure, Region, Source, region, regions
 from carbon._replay import ReplaySource
 from carbon._request import Request
+from carbon._segment_request import Interruptible, SegmentRequest
+from carbon._segments import Segment, Segments, segments
 from carbon._series import Accounting, IntensitySeries, Kind, PriceSeries, Signal
 from carbon._signals import Signals
 from carbon._store import Store
@@ -74,6 +76,7 @@ __all__ = [
     "Fleet",
     "Hardware",
     "IntensitySeries",
+    "Interruptible",
     "Kind",
     "Need",
     "NoData",
@@ -99,6 +102,9 @@ __all__ = [
     "Reservation",
     "ResidencyError",
     "Rule",
+    "Segment",
+    "SegmentRequest",
+    "Segments",
     "Signal",
     "SignalSource",
     "Signals",
@@ -122,4 +128,5 @@ __all__ = [
     "refresh",
     "region",
     "regions",
+    "segments",
 ]

@@ -1,0 +1,105 @@
+"""What :func:`carbon.segments` is asked for: a run, its window, and how it may be split."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from carbon._errors import BadInput
+from carbon._series import require_utc
+
+_NO_TIME: Final = timedelta(0)
+
+
+@dataclass(frozen=True)
+class Interruptible:
+    """How a run may be split.
+
+    Attributes:
+        min_segment: Least run time of a segment; a run that is shorter stays whole.
+        restart: What each segment but the first takes before it goes on: start-up and loading the
+            checkpoint. Its slot is held meanwhile.
+        restart_kwh: Energy of one restart, PUE included, spread evenly over ``restart``.
+        restart_g: Emissions of one restart whenever it happens, in gCO2e.
+    """
+
+    min_segment: timedelta = _NO_TIME
+    restart: timedelta = _NO_TIME
+    restart_kwh: float = 0.0
+    restart_g: float = 0.0
+
+    def __post_init__(self) -> None:
+        for name in ("min_segment", "restart"):
+            _require_time(name, getattr(self, name))
+        for name in ("restart_kwh", "restart_g"):
+            _require_number(name, getattr(self, name))
+        if self.restart_kwh and not self.restart:
+            raise BadInput(
+                "restart", "takes no time and yet uses energy", "Say how long a restart takes."
+            )
+
+
+@dataclass(frozen=True)
+class SegmentRequest:
+    """One run and the window that it has.
+
+    Attributes:
+        run: Run time.
+        kwh: Energy of the run, PUE included, spread evenly over it.
+        earliest: When its slot may be taken at the earliest, aware.
+        latest: When it must be over, aware.
+        startup: Time from taking its slot to its first line of code; it uses no energy, as in
+            :func:`carbon.plan`.
+        interruptible: How it may be split; ``None`` for a run that stays whole.
+        start_within: Longest time from ``earliest`` to taking its slot.
+        wait_at_most: Longest time in all that it neither runs nor starts up for the first time.
+    """
+
+    run: timedelta
+    kwh: float
+    earliest: datetime
+    latest: datetime
+    startup: timedelta = _NO_TIME
+    interruptible: Interruptible | None = None
+    start_within: timedelta | None = None
+    wait_at_most: timedelta | None = None
+
+    def __post_init__(self) -> None:
+        _require_time("run", self.run)
+        if not self.run:
+            raise BadInput("run", "takes no time", "Give its run time.")
+        _require_number("kwh", self.kwh)
+        _require_time("startup", self.startup)
+        for name in ("start_within", "wait_at_most"):
+            if (limit := getattr(self, name)) is not None:
+                _require_time(name, limit)
+        earliest = require_utc("earliest", self.earliest)
+        latest = require_utc("latest", self.latest)
+        if latest - earliest < self.startup + self.run:
+            raise BadInput(
+                "latest",
+                f"{latest:%Y-%m-%d %H:%M} UTC leaves {latest - earliest} for a run that takes "
+                f"{self.startup + self.run}",
+                "Give a later end.",
+            )
+        object.__setattr__(self, "earliest", earliest)
+        object.__setattr__(self, "latest", latest)
+
+    @property
+    def end_by(self) -> datetime:
+        """When it must be over, by its window and by how long it may wait."""
+        if self.wait_at_most is None:
+            return self.latest
+        return min(self.latest, self.earliest + self.startup + self.run + self.wait_at_most)
+
+
+def _require_time(name: str, value: timedelta) -> None:
+    if not isinstance(value, timedelta) or value < _NO_TIME:
+        raise BadInput(name, f"{value!r} is no length of time", "Give a timedelta of 0 or more.")
+
+
+def _require_number(name: str, value: float) -> None:
+    if not (math.isfinite(value) and value >= 0):
+        raise BadInput(name, f"{value} is no amount", "Give a number of 0 or more.")
