@@ -77,7 +77,7 @@ class Segments:
         step: Multiples of what the begins and ends were searched on; ``None`` where no grid was
             needed.
         exact: Whether no other begins and ends are better, on any grid. Otherwise they are the best
-            of the given step.
+            of this step.
     """
 
     segments: tuple[Segment, ...]
@@ -147,7 +147,7 @@ def segments(
     how = request.interruptible
     if how is None or how.min_segment >= request.run:
         return search.whole()
-    if how == _FOR_NOTHING and not (request.startup and search.busy.size):
+    if how == _FOR_NOTHING and not search.startup_may_be_blocked:
         found = search.cleanest()
         if found is None or _ticks(found.segments[0].begin) <= search.first_by:
             return found
@@ -242,8 +242,22 @@ class _Search:
             [(int(edges[begin]), int(edges[end])) for begin, end in turns.reshape(-1, 2)],
             how,
             tick * _TICK,
-            exact=common % tick == 0 and low == self.low,
+            exact=common % tick == 0 and low == self.low and self._has_a_best(how),
         )
+
+    @property
+    def startup_may_be_blocked(self) -> bool:
+        """Whether the first segment may be harder to begin than one that restarts."""
+        return bool(self.startup and self.busy.size)
+
+    def _has_a_best(self, how: Interruptible) -> bool:
+        """Tell whether there is a best split at all.
+
+        Without a least length, where the first segment is harder to begin than the others, a
+        shorter one in its place, only to have begun, is always better. On a grid it has one step.
+        """
+        harder = self.request.start_within is not None or self.startup_may_be_blocked
+        return bool(how.min_segment) or not harder
 
     def _split(
         self, how: Interruptible, edges: _Times, least: int, pause: int, work: int
