@@ -49,8 +49,8 @@ from carbon._refresh import refresh
 from carbon._regions import Figure, Region, Source, region, regions
 from carbon._replay import ReplaySource
 from carbon._request import Request
-from carbon._segment_request import Interruptible, SegmentRequest
-from carbon._segments import Segment, Segments, segments
+from carbon._segment import Interruptible, Segment, SegmentRequest, Segments
+from carbon._segments import segments
 from carbon._series import Accounting, IntensitySeries, Kind, PriceSeries, Signal
 from carbon._signals import Signals
 from carbon._store import Store

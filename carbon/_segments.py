@@ -17,14 +17,13 @@ intervals in turn.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
 from carbon._errors import BadInput
-from carbon._segment_request import Interruptible, SegmentRequest
+from carbon._segment import Interruptible, Segment, SegmentRequest, Segments
 from carbon._series import IntensitySeries, PriceSeries, require_window
 
 if TYPE_CHECKING:
@@ -45,70 +44,6 @@ _SAME: Final = 1e-10
 """Share of the largest cost of a run below which a difference counts as none."""
 _MOST_CELLS: Final = 10_000_000
 """Steps x work of one search: about 100 MB and a twentieth of a second."""
-
-
-@dataclass(frozen=True)
-class Segment:
-    """A part of a run without a break.
-
-    Attributes:
-        start: When its slot is taken, for the start-up or the restart.
-        begin: When the run goes on.
-        end: When it stops.
-        kwh: Energy, that of the restart included.
-        g: Emissions in gCO2e, those of the restart included.
-        cost: What the energy costs in the price's currency; ``None`` without a price.
-    """
-
-    start: datetime
-    begin: datetime
-    end: datetime
-    kwh: float
-    g: float
-    cost: float | None
-
-
-@dataclass(frozen=True)
-class Segments:
-    """A run in its segments.
-
-    Attributes:
-        segments: In order; one of them for a whole run.
-        step: Multiples of what the begins and ends were searched on; ``None`` where no grid was
-            needed.
-        exact: Whether no other begins and ends are better, on any grid. Otherwise they are the best
-            of this step.
-    """
-
-    segments: tuple[Segment, ...]
-    step: timedelta | None = None
-    exact: bool = True
-
-    @property
-    def start(self) -> datetime:
-        """When the first slot is taken."""
-        return self.segments[0].start
-
-    @property
-    def end(self) -> datetime:
-        """When the run is over."""
-        return self.segments[-1].end
-
-    @property
-    def kwh(self) -> float:
-        """Energy, restarts included."""
-        return sum(one.kwh for one in self.segments)
-
-    @property
-    def g(self) -> float:
-        """Emissions in gCO2e, restarts included."""
-        return sum(one.g for one in self.segments)
-
-    @property
-    def cost(self) -> float | None:
-        """What the energy costs in the price's currency; ``None`` without a price."""
-        costs = [one.cost for one in self.segments if one.cost is not None]
-        return sum(costs) if len(costs) == len(self.segments) else None
 
 
 def segments(
@@ -292,14 +227,13 @@ class _Search:
 
     def _marks(self) -> _Times:
         """Return where intensity, price or what is taken changes."""
+        low, high = self.low - self.startup, self.high
         found = [self.busy.ravel()]
-        found += [
-            np.rint(series.edges * _PER_SECOND).astype(np.int64)
-            for series in (self.intensity, self.price)
-            if series is not None
-        ]
+        for series in filter(None, (self.intensity, self.price)):
+            within = np.searchsorted(series.edges, (low / _PER_SECOND, high / _PER_SECOND + 1))
+            found.append(np.rint(series.edges[slice(*within)] * _PER_SECOND).astype(np.int64))
         marks = np.unique(np.concatenate(found))
-        return marks[(marks >= self.low - self.startup) & (marks <= self.high)]
+        return marks[(marks >= low) & (marks <= high)]
 
     def _free(self, begins: _Times, ends: _Times) -> _Flags:
         """Tell for each period whether a slot is free all along."""

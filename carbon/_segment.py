@@ -1,4 +1,4 @@
-"""What :func:`carbon.segments` is asked for: a run, its window, and how it may be split."""
+"""What :func:`carbon.segments` is asked for, and what it answers."""
 
 from __future__ import annotations
 
@@ -93,6 +93,70 @@ class SegmentRequest:
         if self.wait_at_most is None:
             return self.latest
         return min(self.latest, self.earliest + self.startup + self.run + self.wait_at_most)
+
+
+@dataclass(frozen=True)
+class Segment:
+    """A part of a run without a break.
+
+    Attributes:
+        start: When its slot is taken, for the start-up or the restart.
+        begin: When the run goes on.
+        end: When it stops.
+        kwh: Energy, that of the restart included.
+        g: Emissions in gCO2e, those of the restart included.
+        cost: What the energy costs in the price's currency; ``None`` without a price.
+    """
+
+    start: datetime
+    begin: datetime
+    end: datetime
+    kwh: float
+    g: float
+    cost: float | None
+
+
+@dataclass(frozen=True)
+class Segments:
+    """A run in its segments.
+
+    Attributes:
+        segments: In order; one of them for a whole run.
+        step: Multiples of what the begins and ends were searched on; ``None`` where no grid was
+            needed.
+        exact: Whether no other begins and ends are better, on any grid. Otherwise they are the best
+            of this step.
+    """
+
+    segments: tuple[Segment, ...]
+    step: timedelta | None = None
+    exact: bool = True
+
+    @property
+    def start(self) -> datetime:
+        """When the first slot is taken."""
+        return self.segments[0].start
+
+    @property
+    def end(self) -> datetime:
+        """When the run is over."""
+        return self.segments[-1].end
+
+    @property
+    def kwh(self) -> float:
+        """Energy, restarts included."""
+        return sum(one.kwh for one in self.segments)
+
+    @property
+    def g(self) -> float:
+        """Emissions in gCO2e, restarts included."""
+        return sum(one.g for one in self.segments)
+
+    @property
+    def cost(self) -> float | None:
+        """What the energy costs in the price's currency; ``None`` without a price."""
+        costs = [one.cost for one in self.segments if one.cost is not None]
+        return sum(costs) if len(costs) == len(self.segments) else None
 
 
 def _require_time(name: str, value: timedelta) -> None:
