@@ -1,0 +1,581 @@
+"""The set-ups of three papers, replayed with this planner on any trace: one table each.
+
+Usage::
+
+    python benchmarks/published.py [nightly|ml|gaia|eurosys ...] [--trace FILE ...] [--zones DE GB]
+        [--every N] [--seeds N] [--jobs FILE] [--start HOUR] [--slots N]
+
+Without ``--trace`` the traces of 2022 in ``../shared/traces`` are read: hourly, 12 zones, not the
+papers' data. A file may be Parquet or CSV with a time and one column a zone (also
+``combined_carbon.csv`` of the third paper), or one zone: ``Time,Carbon Intensity`` (half-hourly,
+dos-group/lets-wait-awhile), ``datetime,carbon_intensity_avg`` (umassos/GAIA), or a download of
+Electricity Maps. ``--every 1`` takes every job and every hour, as published.
+
+1. *nightly*, *ml*: Wiesner, Behnke, Scheinert, Gontarska, Thamsen: Let's Wait Awhile. Middleware
+   2021, doi 10.1145/3464298.3493399; github.com/dos-group/lets-wait-awhile at 6f58b9e,
+   ``simulate.py`` and ``strategy.py``. A 30 min job each day at 01:00 that may start up to 8 h
+   earlier or later; 3,387 jobs of 4 to 90 h that are given on workdays from 9 to 17 and have to end
+   by 9:00 of the next workday, or of the next Monday or Thursday. Forecasts are the truth with
+   Gaussian noise of 0, 5 and 10 % of the year's mean, ten draws. As published, and unlike the text,
+   the search reaches one step beyond the deadline, and Saturday counts as Friday's next workday.
+   The clock is that of the file: UTC here.
+2. *gaia*: Hanafy, Liang, Bashir, Souza, Irwin, Shenoy: Going Green for Less Green: Optimizing the
+   Cost of Reducing Cloud Carbon Emissions. ASPLOS 2024; github.com/umassos/GAIA,
+   ``src/scheduling``. Jobs below 2 h may wait 6 h, others 24 h. *Lowest-Slot* starts in the
+   cleanest hour; *Lowest-Window* where a job of the mean length of its queue would emit least, of
+   starts an hour apart; *Carbon-Time* where that saves most per hour until it is over; *Wait
+   Awhile* runs in the cleanest times until length and wait are over. Reserved cores cost 0.4 of
+   on-demand all along; "reserved first" starts a waiting job as soon as they have room. The jobs
+   are drawn here (``--jobs`` takes their ``arrival_time,length,cpus`` in seconds).
+3. *eurosys*: Sukprasert, Souza, Bashir, Irwin, Shenoy: On the Limitations of Carbon-Aware Temporal
+   and Spatial Workload Shifting in the Cloud. EuroSys 2024, zenodo.org/records/10790855;
+   github.com/umassos/decarbonization-potential, ``sim_temporal/experiment_vary_job_slack.py``. Jobs
+   of 1 to 168 h given each hour of the year with 24 h of slack, whole and interruptible, against
+   running at once, and against the cleanest zone.
+"""
+
+from __future__ import annotations
+
+import argparse
+import heapq
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+from numpy.typing import NDArray
+
+from carbon import IntensitySeries, Interruptible, Kind, SegmentRequest, Segments, segments
+
+Floats = NDArray[np.float64]
+HOUR = timedelta(hours=1)
+HALF = timedelta(minutes=30)
+DAY = timedelta(days=1)
+MONDAY, THURSDAY, SATURDAY, SUNDAY = 0, 3, 5, 6
+EVENING = 17
+TIMES = ("utc", "datetime", "time", "datetime (utc)")
+VALUES = ("carbon intensity", "carbon_intensity_avg", "carbon intensity gco₂eq/kwh (lca)")
+DEFAULT = Path("../shared/traces/intensity_lifecycle_2022_hourly.parquet")
+
+
+@dataclass(frozen=True)
+class Trace:
+    """Carbon intensity of a zone at equal steps, in gCO2e/kWh."""
+
+    zone: str
+    start: datetime
+    step: timedelta
+    values: Floats
+
+    @cached_property
+    def series(self) -> IntensitySeries:
+        """The same as the planner takes it."""
+        starts = [self.start + self.step * place for place in range(len(self.values))]
+        known = [None if np.isnan(value) else float(value) for value in self.values]
+        return IntensitySeries(self.zone, starts, self.end, known, "trace", kind=Kind.ACTUAL)
+
+    @property
+    def end(self) -> datetime:
+        """End of the last step."""
+        return self.start + self.step * len(self.values)
+
+    @property
+    def year(self) -> int:
+        """The year that most of it lies in."""
+        return (self.start + (self.end - self.start) / 2).year
+
+    def noisy(self, error: float, seed: int) -> Trace:
+        """Return a forecast that is off by Gaussian noise, as a share of the mean."""
+        noise = np.random.default_rng(seed).normal(
+            0, error * float(np.nanmean(self.values)), len(self.values)
+        )
+        return replace(self, values=np.clip(self.values + noise, 0, None))
+
+
+def read(path: Path, zones: Sequence[str] = ()) -> list[Trace]:
+    """Read a file in any of the forms; the name of a file with one zone is its zone."""
+    table = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path)
+    names = {name.lower(): name for name in table.columns}
+    time = next(names[name] for name in TIMES if name in names)
+    if table[time].dtype == pl.String:
+        table = table.with_columns(pl.col(time).str.slice(0, 19).str.to_datetime())
+    if "carbon intensity" in names:  # some of these files are finer; the paper takes half hours
+        table = table.filter(pl.col(time).dt.minute() % 30 == 0)
+    table, step = regular(table.unique(time, keep="first").sort(time), time)
+    single = next((names[name] for name in VALUES if name in names), None)
+    columns = {path.stem.removesuffix("_ci"): single} if single else {}
+    columns = columns or {
+        name: name for name in table.columns if name != time and table[name].dtype.is_numeric()
+    }
+    start = table[time][0].replace(tzinfo=UTC)
+    return [
+        Trace(zone, start, step, as_floats(table[of]))
+        for zone, of in columns.items()
+        if not zones or zone in zones
+    ]
+
+
+def regular(table: pl.DataFrame, time: str) -> tuple[pl.DataFrame, timedelta]:
+    """Return a table with a row for each step; missing ones hold the last row, and that is told."""
+    step = Counter(after - before for before, after in pairwise(table[time])).most_common(1)[0][0]
+    every = pl.datetime_range(table[time][0], table[time][-1], step, eager=True).alias(time)
+    full = every.to_frame().join(table, on=time, how="left", maintain_order="left")
+    missing = len(full) - len(table.join(every.to_frame(), on=time, how="semi"))
+    if not missing:
+        return full, step
+    print(f"{missing} of {len(full)} steps are missing and hold the value before them")
+    return full.fill_null(strategy="forward"), step
+
+
+def as_floats(column: pl.Series) -> Floats:
+    """Return a column with unknown values as ``nan``."""
+    return column.cast(pl.Float64).fill_null(float("nan")).to_numpy()
+
+
+def best(trace: Trace, request: SegmentRequest) -> Segments:
+    """Return the best split by a trace, which has to know the whole window."""
+    found = segments(request, trace.series)
+    assert found is not None, "the trace has gaps"
+    return found
+
+
+def true_mean(trace: Trace, found: Segments) -> float:
+    """Return the mean intensity that a split meets by another trace."""
+    parts = [(part.begin, part.end) for part in found.segments]
+    hours = [(end - begin) / HOUR for begin, end in parts]
+    means = [trace.series.mean(*part) for part in parts]
+    return float(np.average(means, weights=hours))
+
+
+def asked(
+    run: timedelta, earliest: datetime, latest: datetime, *, split: bool = False
+) -> SegmentRequest:
+    """Return a job that uses 1 kW."""
+    how = Interruptible() if split else None
+    return SegmentRequest(run, run / HOUR, earliest, latest, interruptible=how)
+
+
+# 1. Let's Wait Awhile
+
+
+def nightly(trace: Trace, window: timedelta, error: float = 0.0, seeds: int = 1) -> float:
+    """Return the mean intensity of the nightly jobs of a year, in gCO2e/kWh."""
+    found = []
+    first = datetime(trace.year, 1, 1, 1, tzinfo=UTC)
+    nights = [first + DAY * day for day in range(365)]
+    inside = [
+        night
+        for night in nights
+        if trace.start <= night - window and night + window + HALF <= trace.end
+    ]
+    for seed in range(seeds if error else 1):
+        forecast = trace.noisy(error, seed) if error else trace
+        found += [
+            true_mean(trace, best(forecast, asked(HALF, night - window, night + window + HALF)))
+            for night in inside
+        ]
+    return float(np.mean(found))
+
+
+def print_nightly(traces: Sequence[Trace], seeds: int) -> None:
+    """Print what the nightly job saves by the width of its window."""
+    widths = [HALF, HOUR, 2 * HOUR, 4 * HOUR, 8 * HOUR]
+    print("Let's Wait Awhile, nightly: 30 min at 01:00, saving in % by flexibility (error 0 / 5 %)")
+    print(f"| zone | g/kWh at 01:00 | {' | '.join(f'+-{w / HOUR:g} h' for w in widths)} |")
+    print(f"|---|---|{'---|' * len(widths)}")
+    for trace in traces:
+        base = nightly(trace, timedelta(0))
+        cells = []
+        for width in widths:
+            exact, noisy = nightly(trace, width), nightly(trace, width, 0.05, seeds)
+            cells.append(f"{100 * (1 - exact / base):.1f} / {100 * (1 - noisy / base):.1f}")
+        print(f"| {trace.zone} | {base:.1f} | {' | '.join(cells)} |")
+
+
+@dataclass(frozen=True)
+class Job:
+    """A job that is given at a time.
+
+    Attributes:
+        given: When it may start.
+        run: Run time.
+        cpus: Cores that it takes.
+    """
+
+    given: datetime
+    run: timedelta
+    cpus: int = 1
+
+
+def ml_jobs(year: int, count: int = 3387) -> list[Job]:
+    """Draw the jobs of the machine learning project in the order of the published draws."""
+    rng = np.random.default_rng(0)
+    first = datetime(year, 1, 1, tzinfo=UTC)
+    days = [first + DAY * day for day in range((datetime(year + 1, 1, 1, tzinfo=UTC) - first).days)]
+    workdays = [day for day in days if day.weekday() < SATURDAY]
+    by_day = rng.multinomial(count, [1 / len(workdays)] * len(workdays))
+    starts = np.arange(9 * 60, EVENING * 60, 30)
+    given = [
+        day + timedelta(minutes=int(minute))
+        for day, jobs in zip(workdays, by_day, strict=True)
+        for minute in np.sort(rng.choice(starts, size=jobs))
+    ]
+    minutes = rng.choice(np.arange(4 * 60, 90 * 60, 30), size=count)
+    return [Job(at, timedelta(minutes=int(run))) for at, run in zip(given, minutes, strict=True)]
+
+
+def next_workday(over: datetime) -> datetime:
+    """Return the deadline of a job that would be over at this time if it started at once."""
+    nine = over.replace(hour=9, minute=0)
+    hours = over.hour + over.minute / 60
+    if over.weekday() == SATURDAY:
+        return nine + 2 * DAY
+    if over.weekday() == SUNDAY or hours > EVENING:
+        return nine + DAY
+    return max(nine, over)
+
+
+def semi_weekly(over: datetime) -> datetime:
+    """Return the next Monday or Thursday at 9:00."""
+    nine = over.replace(hour=9, minute=0)
+    days = [nine + DAY * day for day in range(8)]
+    return next(day for day in days if day >= over and day.weekday() in {MONDAY, THURSDAY})
+
+
+def ml_request(
+    job: Job, deadline: Callable[[datetime], datetime], *, split: bool
+) -> SegmentRequest:
+    """Return a job with its window; as published, that is a step longer than the deadline."""
+    return asked(job.run, job.given, deadline(job.given + job.run) + HALF, split=split)
+
+
+def print_ml(traces: Sequence[Trace], every: int, seeds: int) -> None:
+    """Print what the machine learning project saves by deadline, kind and error."""
+    errors = (0.0, 0.05, 0.1)
+    print("Let's Wait Awhile, ML project: saving in % by forecast error of 0 / 5 / 10 %")
+    print(
+        "| zone | jobs | next workday, whole | interruptible | semi-weekly, whole | interruptible |"
+    )
+    print("|---|---|---|---|---|---|")
+    for trace in traces:
+        jobs = [job for job in ml_jobs(trace.year) if job.given + job.run + 8 * DAY < trace.end]
+        jobs = jobs[::every]
+        base = sum(
+            job.run / HOUR * trace.series.mean(job.given, job.given + job.run) for job in jobs
+        )
+        cells = []
+        for deadline in (next_workday, semi_weekly):
+            for split in (False, True):
+                saved = [
+                    ml_saving(trace, jobs, base, deadline, split=split, error=error, seeds=seeds)
+                    for error in errors
+                ]
+                cells.append(" / ".join(f"{100 * part:.1f}" for part in saved))
+        print(f"| {trace.zone} | {len(jobs)} | {' | '.join(cells)} |")
+
+
+def ml_saving(
+    trace: Trace,
+    jobs: Sequence[Job],
+    base: float,
+    deadline: Callable[[datetime], datetime],
+    *,
+    split: bool,
+    error: float,
+    seeds: int,
+) -> float:
+    """Return which share of the emissions is saved."""
+    draws = range(seeds if error else 1)
+    grams = 0.0
+    for seed in draws:
+        forecast = trace.noisy(error, seed) if error else trace
+        for job in jobs:
+            found = best(forecast, ml_request(job, deadline, split=split))
+            grams += job.run / HOUR * true_mean(trace, found) / len(draws)
+    return 1 - grams / base
+
+
+# 2. GAIA
+
+SHORT = 2 * HOUR
+WAITS = (6 * HOUR, 24 * HOUR)
+RESERVED = 0.4
+
+
+def drawn_jobs(start: datetime, count: int = 1000) -> list[Job]:
+    """Draw a month of jobs: most short, some of days; not the papers' cluster traces."""
+    rng = np.random.default_rng(0)
+    arrivals = np.sort(rng.uniform(0, 27 * 86_400, count))
+    lengths = np.clip(rng.lognormal(np.log(7200), 1.6, count), 300, 72 * 3600)
+    return [
+        Job(start + timedelta(seconds=int(at)), timedelta(seconds=5 * int(run / 5)))
+        for at, run in zip(arrivals, lengths, strict=True)
+    ]
+
+
+def read_jobs(path: Path, start: datetime) -> list[Job]:
+    """Read a cluster trace in the form of umassos/GAIA."""
+    rows = pl.read_csv(path).sort("arrival_time").iter_rows(named=True)
+    return [
+        Job(
+            start + timedelta(seconds=int(row["arrival_time"])),
+            timedelta(seconds=int(row["length"])),
+            int(row["cpus"]),
+        )
+        for row in rows
+        if row["length"] > 0
+    ]
+
+
+@dataclass(frozen=True)
+class Queues:
+    """What is known of a job before it runs: how long its queue may wait, and its mean length."""
+
+    means: tuple[timedelta, timedelta]
+
+    @classmethod
+    def of(cls, jobs: Sequence[Job]) -> Queues:
+        """Return the queues of these jobs."""
+        short = [job.run for job in jobs if job.run <= SHORT]
+        long = [job.run for job in jobs if job.run >= SHORT]
+        return cls(tuple(sum(part, timedelta(0)) / max(1, len(part)) for part in (short, long)))
+
+    def wait(self, job: Job) -> timedelta:
+        """Return how long a job may wait."""
+        return WAITS[job.run >= SHORT]
+
+    def expected(self, job: Job) -> timedelta:
+        """Return how long it is thought to take."""
+        return self.means[job.run >= SHORT]
+
+
+def lowest_slot(trace: Trace, job: Job, queues: Queues) -> datetime:
+    """Return the begin of the cleanest hour that it may start in."""
+    hour = job.given.replace(minute=0, second=0, microsecond=0) + HOUR
+    count = max(0, (job.given + queues.wait(job) - hour) // HOUR + 1)
+    starts = [job.given, *(hour + HOUR * place for place in range(count))]
+    return min(starts, key=lambda at: trace.series.mean(at, at + timedelta(seconds=1)))
+
+
+def hourly_starts(job: Job, queues: Queues) -> list[datetime]:
+    """Return the starts that the policies with windows look at."""
+    return [job.given + HOUR * place for place in range(queues.wait(job) // HOUR + 1)]
+
+
+def lowest_window(trace: Trace, job: Job, queues: Queues) -> datetime:
+    """Return the start at which a job of the expected length emits least."""
+    run = queues.expected(job)
+    return min(hourly_starts(job, queues), key=lambda at: trace.series.mean(at, at + run))
+
+
+def carbon_time(trace: Trace, job: Job, queues: Queues) -> datetime:
+    """Return the start that saves most for the time until it is over."""
+    run = queues.expected(job)
+    at_once = trace.series.mean(job.given, job.given + run)
+
+    def worth(at: datetime) -> float:
+        return (at_once - trace.series.mean(at, at + run)) / ((at - job.given + run) / HOUR)
+
+    return max(hourly_starts(job, queues), key=worth)
+
+
+def best_window(trace: Trace, job: Job, queues: Queues) -> datetime:
+    """Return the best start of all, which this planner finds if it knows the length."""
+    return best(trace, whole(job, queues.wait(job))).start
+
+
+def whole(job: Job, wait: timedelta) -> SegmentRequest:
+    """Return a job that has to start before it has waited this long."""
+    request = asked(job.run, job.given, job.given + job.run + wait)
+    return replace(request, start_within=wait)
+
+
+def suspended(job: Job, wait: timedelta) -> SegmentRequest:
+    """Return a job that may be suspended and wait this long in all."""
+    request = asked(job.run, job.given, job.given + job.run + wait, split=True)
+    return replace(request, wait_at_most=wait)
+
+
+def reserved_first(
+    jobs: Sequence[Job], planned: Sequence[datetime], slots: int, *, wait: bool
+) -> tuple[list[datetime], float]:
+    """Run jobs on reserved instances where there is room, else on demand.
+
+    Args:
+        jobs: By the time at which they are given.
+        planned: When each starts at the latest.
+        slots: Cores of the reserved instances.
+        wait: Whether each waits until then even if there is room before.
+
+    Returns:
+        When each starts, and the core hours on demand.
+    """
+    starts = list(planned)
+    on_demand, free = 0.0, slots
+    events: list[tuple[datetime, int, int]] = []
+    for place, job in enumerate(jobs):
+        heapq.heappush(events, (job.given, 1, place))
+        heapq.heappush(events, (planned[place], 2, place))
+    waiting: list[int] = []
+    while events:
+        now = events[0][0]
+        while events and events[0][0] == now:
+            _, kind, place = heapq.heappop(events)
+            free += jobs[place].cpus if kind == 0 else 0
+            if kind == 1:
+                waiting.append(place)
+        for place in sorted(waiting):
+            job = jobs[place]
+            due, room = now >= planned[place], free >= job.cpus
+            if not (due or (room and not wait)):
+                continue
+            waiting.remove(place)
+            starts[place] = now
+            if room:
+                free -= job.cpus
+                heapq.heappush(events, (now + job.run, 0, place))
+            else:
+                on_demand += job.cpus * (job.run / HOUR)
+    return starts, on_demand
+
+
+def print_gaia(traces: Sequence[Trace], path: Path | None, hour: int, slots: int) -> None:
+    """Print emissions, wait and cost by policy."""
+    print(f"GAIA: waits of 6 h (jobs below 2 h) and 24 h; {slots} reserved cores where it says so")
+    print("| zone | policy | emissions, % of no wait | mean wait, h | cost, % of on demand |")
+    print("|---|---|---|---|---|")
+    for trace in traces:
+        start = trace.start + HOUR * hour
+        jobs = read_jobs(path, start) if path else drawn_jobs(start)
+        jobs = [job for job in jobs if job.given + job.run + 4 * DAY < trace.end]
+        gaia(trace, jobs, slots)
+
+
+def gaia(trace: Trace, jobs: Sequence[Job], slots: int) -> None:
+    """Print the rows of one zone."""
+    queues = Queues.of(jobs)
+    hours = sum(job.cpus * (job.run / HOUR) for job in jobs)
+    ends = max(job.given + job.run for job in jobs)
+    upfront = RESERVED * slots * ((ends - jobs[0].given) / HOUR)
+    given = [job.given for job in jobs]
+    base = emitted(trace, jobs, given)
+
+    def row(name: str, grams: float, waits: Iterable[timedelta], cost: float) -> None:
+        mean = sum(waits, timedelta(0)) / len(jobs) / HOUR
+        print(
+            f"| {trace.zone} | {name} | {100 * grams / base:.1f} | {mean:.1f} "
+            f"| {100 * cost / hours:.0f} |"
+        )
+
+    def waited(starts: Sequence[datetime]) -> list[timedelta]:
+        return [start - at for start, at in zip(starts, given, strict=True)]
+
+    policies = {
+        "Lowest-Slot": lowest_slot,
+        "Lowest-Window": lowest_window,
+        "Carbon-Time": carbon_time,
+        "exact window (known length)": best_window,
+    }
+    planned = {name: [do(trace, job, queues) for job in jobs] for name, do in policies.items()}
+    for name, starts in planned.items():
+        row(name, emitted(trace, jobs, starts), waited(starts), hours)
+    splits = [best(trace, suspended(job, queues.wait(job))) for job in jobs]
+    grams = sum(job.cpus * split.g for job, split in zip(jobs, splits, strict=True))
+    ends_late = [split.end - job.given - job.run for job, split in zip(jobs, splits, strict=True)]
+    row("Wait Awhile (suspend and resume)", grams, ends_late, hours)
+    latest = [job.given + queues.wait(job) for job in jobs]
+    for name, starts, wait in (
+        ("reserved, no wait", given, False),
+        ("reserved, all wait", latest, False),
+        ("reserved first, Lowest-Window", planned["Lowest-Window"], False),
+        ("reserved first, exact window", planned["exact window (known length)"], False),
+        ("reserved, exact window kept", planned["exact window (known length)"], True),
+    ):
+        began, on_demand = reserved_first(jobs, starts, slots, wait=wait)
+        row(name, emitted(trace, jobs, began), waited(began), upfront + on_demand)
+
+
+def emitted(trace: Trace, jobs: Sequence[Job], starts: Sequence[datetime]) -> float:
+    """Return the emissions of jobs that start at these times, in gCO2e per kW of a core."""
+    return sum(
+        job.cpus * (job.run / HOUR) * trace.series.mean(at, at + job.run)
+        for job, at in zip(jobs, starts, strict=True)
+    )
+
+
+# 3. On the limitations
+
+
+LENGTHS = (1, 6, 12, 24, 48, 96, 168)
+SLACK = 24 * HOUR
+
+
+def print_eurosys(traces: Sequence[Trace], every: int) -> None:
+    """Print what time and place save by the length of the job."""
+    print(f"EuroSys'24: saving in %, mean of {len(traces)} zones, 24 h of slack")
+    print(
+        "| job, h | releases | deferred whole | and interrupted | best zone, at once "
+        "| best zone, deferred | and interrupted |"
+    )
+    print("|---|---|---|---|---|---|---|")
+    for length in LENGTHS:
+        found = temporal(traces, HOUR * length, every)
+        at_once = found[0].sum(axis=1)
+        time = [100 * np.mean(1 - part.sum(axis=1) / at_once) for part in found[1:]]
+        place = [100 * np.mean(1 - len(traces) * part.min(axis=1) / at_once) for part in found]
+        cells = " | ".join(f"{value:.1f}" for value in (*time, *place))
+        print(f"| {length} | {found.shape[1]} | {cells} |")
+
+
+def temporal(traces: Sequence[Trace], run: timedelta, every: int) -> Floats:
+    """Return mean intensities at once, deferred, and interrupted, by release and zone."""
+    first, last = max(t.start for t in traces), min(t.end for t in traces)
+    count = (last - first - run - SLACK) // HOUR + 1
+    releases = [first + HOUR * place for place in range(0, count, every)]
+    found = np.empty((3, len(releases), len(traces)))
+    for zone, trace in enumerate(traces):
+        for place, at in enumerate(releases):
+            found[0, place, zone] = trace.series.mean(at, at + run)
+            for kind, split in enumerate((False, True), start=1):
+                request = asked(run, at, at + run + SLACK, split=split)
+                found[kind, place, zone] = best(trace, request).g / (run / HOUR)
+    return found
+
+
+def main() -> None:
+    """Print the tables."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("setups", nargs="*", default=["nightly", "ml", "gaia", "eurosys"])
+    parser.add_argument("--trace", type=Path, nargs="*", default=[DEFAULT])
+    parser.add_argument("--zones", nargs="*", default=[])
+    parser.add_argument("--every", type=int, help="take each n-th job (ml: 8) or hour (29)")
+    parser.add_argument("--seeds", type=int, default=2, help="draws of noise; published: 10")
+    parser.add_argument("--jobs", type=Path)
+    parser.add_argument("--start", type=int, default=7000, help="gaia: hour that it begins with")
+    parser.add_argument("--slots", type=int, default=9, help="gaia: reserved cores")
+    given = parser.parse_args()
+    traces = [trace for path in given.trace for trace in read(path, given.zones)]
+    few = (
+        traces
+        if given.zones or given.trace != [DEFAULT]
+        else [trace for trace in traces if trace.zone in {"DE", "GB", "FR", "US-CAL-CISO"}]
+    )
+    for name in given.setups:
+        if name == "nightly":
+            print_nightly(few, given.seeds)
+        elif name == "ml":
+            print_ml(few, given.every or 8, given.seeds)
+        elif name == "gaia":
+            print_gaia(few, given.jobs, given.start, given.slots)
+        else:
+            print_eurosys(traces, given.every or 29)
+        print()
+
+
+if __name__ == "__main__":
+    main()
