@@ -2,8 +2,8 @@
 
 Usage::
 
-    python benchmarks/published.py [nightly|ml|gaia|eurosys ...] [--trace FILE ...] [--zones DE GB]
-        [--every N] [--seeds N] [--jobs FILE] [--start HOUR] [--slots N]
+    python benchmarks/published.py [nightly|ml|gaia|eurosys|speed ...] [--trace FILE ...]
+        [--zones DE GB] [--every N] [--seeds N] [--jobs FILE] [--start HOUR] [--slots N]
 
 Without ``--trace`` the traces of 2022 in ``../shared/traces`` are read: hourly, 12 zones, not the
 papers' data. A file may be Parquet or CSV with a time and one column a zone (also
@@ -32,12 +32,14 @@ Electricity Maps. ``--every 1`` takes every job and every hour, as published.
    github.com/umassos/decarbonization-potential, ``sim_temporal/experiment_vary_job_slack.py``. Jobs
    of 1 to 168 h given each hour of the year with 24 h of slack, whole and interruptible, against
    running at once, and against the cleanest zone.
+4. *speed*: wall time of one answer, in process.
 """
 
 from __future__ import annotations
 
 import argparse
 import heapq
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
@@ -101,18 +103,18 @@ def read(path: Path, zones: Sequence[str] = ()) -> list[Trace]:
     """Read a file in any of the forms; the name of a file with one zone is its zone."""
     table = pl.read_parquet(path) if path.suffix == ".parquet" else pl.read_csv(path)
     names = {name.lower(): name for name in table.columns}
-    time = next(names[name] for name in TIMES if name in names)
-    if table[time].dtype == pl.String:
-        table = table.with_columns(pl.col(time).str.slice(0, 19).str.to_datetime())
+    clock = next(names[name] for name in TIMES if name in names)
+    if table[clock].dtype == pl.String:
+        table = table.with_columns(pl.col(clock).str.slice(0, 19).str.to_datetime())
     if "carbon intensity" in names:  # some of these files are finer; the paper takes half hours
-        table = table.filter(pl.col(time).dt.minute() % 30 == 0)
-    table, step = regular(table.unique(time, keep="first").sort(time), time)
+        table = table.filter(pl.col(clock).dt.minute() % 30 == 0)
+    table, step = regular(table.unique(clock, keep="first").sort(clock), clock)
     single = next((names[name] for name in VALUES if name in names), None)
     columns = {path.stem.removesuffix("_ci"): single} if single else {}
     columns = columns or {
-        name: name for name in table.columns if name != time and table[name].dtype.is_numeric()
+        name: name for name in table.columns if name != clock and table[name].dtype.is_numeric()
     }
-    start = table[time][0].replace(tzinfo=UTC)
+    start = table[clock][0].replace(tzinfo=UTC)
     return [
         Trace(zone, start, step, as_floats(table[of]))
         for zone, of in columns.items()
@@ -120,12 +122,12 @@ def read(path: Path, zones: Sequence[str] = ()) -> list[Trace]:
     ]
 
 
-def regular(table: pl.DataFrame, time: str) -> tuple[pl.DataFrame, timedelta]:
+def regular(table: pl.DataFrame, clock: str) -> tuple[pl.DataFrame, timedelta]:
     """Return a table with a row for each step; missing ones hold the last row, and that is told."""
-    step = Counter(after - before for before, after in pairwise(table[time])).most_common(1)[0][0]
-    every = pl.datetime_range(table[time][0], table[time][-1], step, eager=True).alias(time)
-    full = every.to_frame().join(table, on=time, how="left", maintain_order="left")
-    missing = len(full) - len(table.join(every.to_frame(), on=time, how="semi"))
+    step = Counter(after - before for before, after in pairwise(table[clock])).most_common(1)[0][0]
+    every = pl.datetime_range(table[clock][0], table[clock][-1], step, eager=True).alias(clock)
+    full = every.to_frame().join(table, on=clock, how="left", maintain_order="left")
+    missing = len(full) - len(table.join(every.to_frame(), on=clock, how="semi"))
     if not missing:
         return full, step
     print(f"{missing} of {len(full)} steps are missing and hold the value before them")
@@ -526,9 +528,9 @@ def print_eurosys(traces: Sequence[Trace], every: int) -> None:
     for length in LENGTHS:
         found = temporal(traces, HOUR * length, every)
         at_once = found[0].sum(axis=1)
-        time = [100 * np.mean(1 - part.sum(axis=1) / at_once) for part in found[1:]]
+        later = [100 * np.mean(1 - part.sum(axis=1) / at_once) for part in found[1:]]
         place = [100 * np.mean(1 - len(traces) * part.min(axis=1) / at_once) for part in found]
-        cells = " | ".join(f"{value:.1f}" for value in (*time, *place))
+        cells = " | ".join(f"{value:.1f}" for value in (*later, *place))
         print(f"| {length} | {found.shape[1]} | {cells} |")
 
 
@@ -547,10 +549,46 @@ def temporal(traces: Sequence[Trace], run: timedelta, every: int) -> Floats:
     return found
 
 
+# 4. Speed
+
+
+def print_speed(trace: Trace) -> None:
+    """Print what one answer costs, by how the run may be split."""
+    minutes = timedelta(minutes=1)
+    kinds = {
+        "whole": None,
+        "splits for nothing": Interruptible(),
+        "1 h at least, restart 30 min": Interruptible(HOUR, HALF, 0.1),
+        "1 h at least, restart 5 min": Interruptible(HOUR, 5 * minutes, 0.1),
+        "20 min at least, restart 1 min": Interruptible(20 * minutes, minutes, 0.1),
+    }
+    print("A run of 8 h in a window of 48 h, half-hourly grid")
+    print("| run | common step, min | median ms | worst ms | segments, mean |")
+    print("|---|---|---|---|---|")
+    half_hours = replace(trace, step=HALF)
+    for name, how in kinds.items():
+        took, parts, step = [], [], None
+        for day in range(100):
+            at = trace.start + DAY * day
+            request = replace(asked(8 * HOUR, at, at + 2 * DAY), interruptible=how)
+            window = half_hours.series.within(at, at + 2 * DAY)
+            segments(request, window) if not day else None  # compiles once
+            began = time.perf_counter()
+            found = segments(request, window)
+            took.append(1000 * (time.perf_counter() - began))
+            assert found is not None
+            parts.append(len(found.segments))
+            step = found.step
+        shown = "-" if step is None else f"{step / minutes:g}"
+        print(
+            f"| {name} | {shown} | {np.median(took):.2f} | {max(took):.2f} | {np.mean(parts):.1f} |"
+        )
+
+
 def main() -> None:
     """Print the tables."""
     parser = argparse.ArgumentParser()
-    parser.add_argument("setups", nargs="*", default=["nightly", "ml", "gaia", "eurosys"])
+    parser.add_argument("setups", nargs="*", default=["nightly", "ml", "gaia", "eurosys", "speed"])
     parser.add_argument("--trace", type=Path, nargs="*", default=[DEFAULT])
     parser.add_argument("--zones", nargs="*", default=[])
     parser.add_argument("--every", type=int, help="take each n-th job (ml: 8) or hour (29)")
@@ -572,6 +610,8 @@ def main() -> None:
             print_ml(few, given.every or 8, given.seeds)
         elif name == "gaia":
             print_gaia(few, given.jobs, given.start, given.slots)
+        elif name == "speed":
+            print_speed(few[0])
         else:
             print_eurosys(traces, given.every or 29)
         print()
