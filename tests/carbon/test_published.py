@@ -174,3 +174,24 @@ def test_reads_the_files_of_the_papers(tmp_path: Path) -> None:
     assert all(traces[0].values.tolist() == [1.5, 2.0] for traces in read.values())
     assert read["ES.csv"][0].year == 2022
     assert DAY == 24 * HOUR
+
+
+PAPER = {
+    0: (6804.98, 4781.56, 4745.65),
+    1: (6820.88, 4753.97, 4733.96),
+    3: (6835.58, 4705.34, 4700.03),
+    100: (9186.18, 9186.18, 9060.29),
+    500: (12470.35, 12470.35, 12470.35),
+    502: (12865.45, 12865.45, 12864.16),
+}
+"""Rows of ``sim_temporal/data_output/absolute_slack_2022/job_24/slack_24/DE.csv`` in
+umassos/decarbonization-potential at da853f9: slack_0, non_interrupt, interrupt by hour of 2022."""
+
+
+def test_the_figures_of_the_eurosys_paper_come_out(shared: Path) -> None:
+    """On its own data, which that trace is, to its last digit."""
+    (germany,) = published.read(shared / "traces" / published.DEFAULT.name, ["DE"])
+    for hour, sums in PAPER.items():
+        first = published.Trace("DE", germany.start, HOUR, germany.values[hour : hour + 48])
+        found = published.temporal([first], 24 * HOUR, every=1)[:, 0, 0] * 24
+        assert found.round(2).tolist() == list(sums)
