@@ -12,21 +12,21 @@ dos-group/lets-wait-awhile), ``datetime,carbon_intensity_avg`` (umassos/GAIA), o
 Electricity Maps. ``--every 1`` takes every job and every hour, as published.
 
 1. *nightly*, *ml*: Wiesner, Behnke, Scheinert, Gontarska, Thamsen: Let's Wait Awhile. Middleware
-   2021, doi 10.1145/3464298.3493399; github.com/dos-group/lets-wait-awhile at 6f58b9e,
-   ``simulate.py`` and ``strategy.py``. A 30 min job each day at 01:00 that may start up to 8 h
+   2021, doi 10.1145/3464298.3493399; github.com/dos-group/lets-wait-awhile,
+   ``simulate.py`` at 52672f2 and ``strategy.py`` at 6f58b9e. A 30 min job each day at 01:00 that may start up to 8 h
    earlier or later; 3,387 jobs of 4 to 90 h that are given on workdays from 9 to 17 and have to end
    by 9:00 of the next workday, or of the next Monday or Thursday. Forecasts are the truth with
-   Gaussian noise of 0, 5 and 10 % of the year's mean, ten draws. As published, and unlike the text,
+   Gaussian noise of 0, 5 and 10 % of the year's mean, ten draws. As in that code,
    the search reaches one step beyond the deadline, and Saturday counts as Friday's next workday.
    The clock is that of the file: UTC here.
-2. *gaia*: Hanafy, Liang, Bashir, Souza, Irwin, Shenoy: Going Green for Less Green: Optimizing the
-   Cost of Reducing Cloud Carbon Emissions. ASPLOS 2024; github.com/umassos/GAIA,
-   ``src/scheduling``. Jobs below 2 h may wait 6 h, others 24 h. *Lowest-Slot* starts in the
-   cleanest hour; *Lowest-Window* where a job of the mean length of its queue would emit least, of
-   starts an hour apart; *Carbon-Time* where that saves most per hour until it is over; *Wait
-   Awhile* runs in the cleanest times until length and wait are over. Reserved cores cost 0.4 of
-   on-demand all along; "reserved first" starts a waiting job as soon as they have room. The jobs
-   are drawn here (``--jobs`` takes their ``arrival_time,length,cpus`` in seconds).
+2. *gaia*: Going Green for Less Green: Optimizing the Cost of Reducing Cloud Carbon Emissions.
+   ASPLOS 2024; github.com/umassos/GAIA, ``src/scheduling`` at 2c1c25f. Jobs below 2 h may wait 6 h,
+   others 24 h. *Lowest-Slot* starts in the cleanest hour; *Lowest-Window* where a job of the mean
+   length of its queue would emit least, of starts an hour apart; *Carbon-Time* where that saves
+   most per hour until it is over; *Wait Awhile* runs in the cleanest times until length and wait
+   are over. Reserved cores cost 0.4 of on-demand all along; "reserved first" starts a waiting job
+   as soon as they have room. The jobs are drawn here (``--jobs`` takes their
+   ``arrival_time,length,cpus`` in seconds).
 3. *eurosys*: Sukprasert, Souza, Bashir, Irwin, Shenoy: On the Limitations of Carbon-Aware Temporal
    and Spatial Workload Shifting in the Cloud. EuroSys 2024, zenodo.org/records/10790855;
    github.com/umassos/decarbonization-potential, ``sim_temporal/experiment_vary_job_slack.py``. Jobs
