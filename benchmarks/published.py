@@ -5,20 +5,20 @@ Usage::
     python benchmarks/published.py [nightly|ml|gaia|eurosys|speed ...] [--trace FILE ...]
         [--zones DE GB] [--every N] [--seeds N] [--jobs FILE] [--start HOUR] [--slots N]
 
-Without ``--trace`` the traces of 2022 in ``../shared/traces`` are read: hourly, 12 zones, not the
-papers' data. A file may be Parquet or CSV with a time and one column a zone (also
+Without ``--trace`` the traces of 2022 in ``../shared/traces`` are read: hourly, 12 zones; of
+the third paper's data, not of the others'. A file may be Parquet or CSV with a time and one column a zone (also
 ``combined_carbon.csv`` of the third paper), or one zone: ``Time,Carbon Intensity`` (half-hourly,
 dos-group/lets-wait-awhile), ``datetime,carbon_intensity_avg`` (umassos/GAIA), or a download of
 Electricity Maps. ``--every 1`` takes every job and every hour, as published.
 
 1. *nightly*, *ml*: Wiesner, Behnke, Scheinert, Gontarska, Thamsen: Let's Wait Awhile. Middleware
-   2021, doi 10.1145/3464298.3493399; github.com/dos-group/lets-wait-awhile,
-   ``simulate.py`` at 52672f2 and ``strategy.py`` at 6f58b9e. A 30 min job each day at 01:00 that may start up to 8 h
+   2021, doi 10.1145/3464298.3493399; github.com/dos-group/lets-wait-awhile, ``simulate.py`` at
+   52672f2 and ``strategy.py`` at 6f58b9e. A 30 min job each day at 01:00 that may start up to 8 h
    earlier or later; 3,387 jobs of 4 to 90 h that are given on workdays from 9 to 17 and have to end
    by 9:00 of the next workday, or of the next Monday or Thursday. Forecasts are the truth with
-   Gaussian noise of 0, 5 and 10 % of the year's mean, ten draws. As in that code,
-   the search reaches one step beyond the deadline, and Saturday counts as Friday's next workday.
-   The clock is that of the file: UTC here.
+   Gaussian noise of 0, 5 and 10 % of the year's mean, ten draws. As in that code, the search
+   reaches one step beyond the deadline, and Saturday counts as Friday's next workday. The clock is
+   that of the file: UTC here.
 2. *gaia*: Going Green for Less Green: Optimizing the Cost of Reducing Cloud Carbon Emissions.
    ASPLOS 2024; github.com/umassos/GAIA, ``src/scheduling`` at 2c1c25f. Jobs below 2 h may wait 6 h,
    others 24 h. *Lowest-Slot* starts in the cleanest hour; *Lowest-Window* where a job of the mean
