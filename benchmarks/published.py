@@ -5,11 +5,11 @@ Usage::
     python benchmarks/published.py [nightly|ml|gaia|eurosys|speed ...] [--trace FILE ...]
         [--zones DE GB] [--every N] [--seeds N] [--jobs FILE] [--start HOUR] [--slots N]
 
-Without ``--trace`` the traces of 2022 in ``../shared/traces`` are read: hourly, 12 zones; of
-the third paper's data, not of the others'. A file may be Parquet or CSV with a time and one column a zone (also
-``combined_carbon.csv`` of the third paper), or one zone: ``Time,Carbon Intensity`` (half-hourly,
-dos-group/lets-wait-awhile), ``datetime,carbon_intensity_avg`` (umassos/GAIA), or a download of
-Electricity Maps. ``--every 1`` takes every job and every hour, as published.
+Without ``--trace`` the traces of 2022 in ``../shared/traces`` are read: hourly, 12 zones; they are
+the third paper's data, not the others'. A file may be Parquet or CSV with a time and one column a
+zone (also ``combined_carbon.csv`` of the third paper), or one zone: ``Time,Carbon Intensity``
+(half-hourly, dos-group/lets-wait-awhile), ``datetime,carbon_intensity_avg`` (umassos/GAIA), or a
+download of Electricity Maps. ``--every 1`` takes every job and every hour, as published.
 
 1. *nightly*, *ml*: Wiesner, Behnke, Scheinert, Gontarska, Thamsen: Let's Wait Awhile. Middleware
    2021, doi 10.1145/3464298.3493399; github.com/dos-group/lets-wait-awhile, ``simulate.py`` at
