@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 from enum import StrEnum
+from typing import Self
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import AwareDatetime, BaseModel, ConfigDict, model_validator
 
+from carbon._errors import BadInput
 from carbon._outlook import Provenance
 
 _KILO = 1000.0
@@ -44,9 +46,15 @@ class Reservation(_Frozen):
     """
 
     pool: str
-    start: datetime
-    end: datetime
+    start: AwareDatetime
+    end: AwareDatetime
     stage: str = ""
+
+    @model_validator(mode="after")
+    def _ordered(self) -> Self:
+        if self.end <= self.start:
+            raise BadInput("end", "a slot ends before it starts", "Give a later end.")
+        return self
 
 
 class Placement(_Frozen):

@@ -151,7 +151,10 @@ def _refuse(field: str, wrong: Flags | np.bool_, what: str, fix: str) -> None:
 
 
 def _array(field: str, values: ArrayLike, shape: tuple[int, ...] | None) -> np.ndarray:
-    found = np.asarray(values)
+    try:
+        found = np.asarray(values)
+    except ValueError as error:
+        raise BadInput(field, "its rows are not of one length", "Give a full table.") from error
     if shape is not None and found.shape != shape:
         wanted = "job" if len(shape) == 1 else "pool and step"
         wanted = "job and pool" if len(shape) > 1 and field != "capacity" else wanted

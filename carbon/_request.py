@@ -14,6 +14,7 @@ from carbon._fleet import Fleet, Pool
 from carbon._occupancy import Full, full_periods
 from carbon._outlook import Outlook
 from carbon._policy import CarbonPolicy
+from carbon._series import require_utc
 from carbon._workload import Workload
 
 if TYPE_CHECKING:
@@ -56,6 +57,12 @@ class Request:
     baseline: Option | None = None
     _full: dict[str, tuple[Full, ...]] = field(default_factory=dict, init=False, repr=False)
     _prices: dict[str, EnergyPrice] = field(default_factory=dict, init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        for name in ("now", "deadline", "release"):
+            moment = getattr(self, name)
+            if moment is not None:
+                require_utc(name, moment)
 
     @property
     def earliest(self) -> datetime:

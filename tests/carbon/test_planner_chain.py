@@ -232,14 +232,15 @@ def check(case: Case) -> None:
         request.chain((request.fleet.home_cpu, pool, request.fleet.home_cpu))
         for pool in request.fleet.pools[1:]
     ]
-    sets = [one for c in chains if (one := evaluate(request, c, ENDLESS, Refusals()))]
-    rules = (Rule.DEADLINE, Rule.CAPACITY)
-    found = [best[0] for one in sets if (best := one.least(one.mask(rules), by_cost=False))]
-    assert bool(found) == bool(every)
+    table = evaluate(request, chains, ENDLESS, Refusals())
+    mask = None if table is None else table.mask((Rule.DEADLINE, Rule.CAPACITY))
+    entry = None if table is None or mask is None else table.best(mask, by_cost=False)
+    assert (entry is not None) == bool(every)
     if not every:
         return
     best = min(map(sum, every.values()))
-    assert min(found) == pytest.approx(best, rel=1e-9)
+    assert table is not None
+    assert table.grams[entry] == pytest.approx(best, rel=1e-9)
     assert best <= case.piecemeal() * (1 + 1e-9)
     decision = plan(request)
     if decision.baseline.g is None:

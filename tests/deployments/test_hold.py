@@ -19,10 +19,12 @@ MOMENTS = st.datetimes(
     timezones=st.just(UTC),
 )
 SLOTS = st.builds(
-    Reservation,
+    lambda pool, start, length, stage: Reservation(
+        pool=pool, start=start, end=start + length, stage=stage
+    ),
     pool=st.text(),
     start=MOMENTS,
-    end=MOMENTS,
+    length=st.timedeltas(timedelta(seconds=1), timedelta(days=400)),
     stage=st.sampled_from(["", "embed"]),
 )
 DAY = datetime(2026, 6, 1, tzinfo=UTC)
