@@ -31,8 +31,8 @@ from pydantic import SecretStr
 
 from carbon import IntensitySeries, Kind, Signals, Store, look
 from carbon._learn import learn
+from carbon._score import Score
 from carbon._series import regular
-from carbon._trust import Score
 from carbon.providers import Feed, Keys
 from tests.carbon.providers.wire import Answer, Wire
 

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
 from carbon._quality import inspect, sound
+from carbon._score import JOB, SLACK, hindcast, hour_after, score_series
 from carbon._series import Kind
 from carbon._statistical import (
     DAY,
@@ -19,15 +20,15 @@ from carbon._statistical import (
     midnight,
     statistical,
 )
-from carbon._trust import JOB, SLACK, hindcast, hour_after, score_series, trust
+from carbon._trust import trust
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from carbon._findings import Norm
+    from carbon._score import Score
     from carbon._series import IntensitySeries
     from carbon._store import Store
-    from carbon._trust import Score, Trust
+    from carbon._trust import Trust
 
 _AHEAD: Final = timedelta(hours=72)
 EVERY: Final = timedelta(minutes=30)
@@ -124,13 +125,14 @@ def study(
         )
     climate, hindcasts = _lived(climate, actual, now)
     scores = {
-        provider: _score_issues(store, provider, zone, actual, now, norm=climate.norm),
+        provider: _score_issues(store, provider, zone, actual, now, climate=climate),
         statistical(provider): hindcasts,
     }
     trusts = {
         method: found
         for method, new in scores.items()
-        if (new or anew) and (found := _trust(store, method, zone, new, now)) is not None
+        if (new or anew)
+        and (found := _trust(store, method, zone, new, now, climate=climate)) is not None
     }
     # What was issued last grows old when the feed falls silent, and says so.
     silent = now - actual.end > _SILENT
@@ -178,12 +180,18 @@ def _lived(climate: Climate, actual: IntensitySeries, now: datetime) -> tuple[Cl
 
 
 def _trust(
-    store: Store, method: str, zone: str, new: Sequence[Score], now: datetime
+    store: Store,
+    method: str,
+    zone: str,
+    new: Sequence[Score],
+    now: datetime,
+    *,
+    climate: Climate,
 ) -> Trust | None:
     """Return what old and new scores say together."""
     old = store.scores(method, zone, now - HISTORY - 2 * DAY)
     scores = {one.issued_at: one for one in (*old, *new)}
-    return trust([scores[moment] for moment in sorted(scores)], now)
+    return trust([scores[moment] for moment in sorted(scores)], now, climate.usual)
 
 
 def _score_issues(
@@ -193,13 +201,14 @@ def _score_issues(
     actual: IntensitySeries,
     now: datetime,
     *,
-    norm: Norm | None,
+    climate: Climate,
 ) -> list[Score]:
     """Score the provider's own forecasts, eight a day, as far as the quality gate believes them.
 
     Each is scored when its hours are over, and once more at the end, for actual values are revised.
     """
     over, scores = now - _OVER, []
+    norm, usual = climate.norm, climate.usual
     known = {_turn(hour) for hour in store.scored(provider, zone, over - _REVISED - _APART)}
     seen: set[datetime] = set()
     for fetched_at in store.fetched(provider, zone, over - _REVISED, over):
@@ -211,7 +220,7 @@ def _score_issues(
             ahead = inspect(issue.series, now=fetched_at, asked=issue.series.end, norm=norm).series
             if ahead is None or ahead.family != (actual.signal, actual.accounting, Kind.FORECAST):
                 continue
-            if made := score_series(ahead, actual, fetched_at):
+            if made := score_series(ahead, actual, fetched_at, usual):
                 scores.append(made)
     return scores
 

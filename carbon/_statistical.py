@@ -103,6 +103,14 @@ class Climate(BaseModel):
         least, most = sorted(self.lows)[place], sorted(self.highs)[-1 - place]
         return Norm(least, most, float(len(self.lows)))
 
+    @property
+    def usual(self) -> Floats | None:
+        """The typical day, shape ``(24,)``; ``None`` for too little history."""
+        weights = np.array(self.weights)
+        if self.days < _LEAST_DAYS or weights.sum() < _LEAST_KNOWN * HOURS * self.possible:
+            return None
+        return np.array(self.typical) if (weights > 0).all() else None
+
     def folded(self, day: Floats) -> Climate:
         """Return the climate after one more day.
 
@@ -145,12 +153,9 @@ class Climate(BaseModel):
             The forecast, shape ``(count,)``; ``None`` for less than two weeks of days, or too many
             gaps in them.
         """
-        weights = np.array(self.weights)
-        if self.days < _LEAST_DAYS or weights.sum() < _LEAST_KNOWN * HOURS * self.possible:
+        typical = self.usual
+        if typical is None:
             return None
-        if not (weights > 0).all():
-            return None
-        typical = np.array(self.typical)
         lead = np.arange(1, count + 1)
         values = typical[(hour + lead - 1) % HOURS]
         heard = np.flatnonzero(np.isfinite(recent))

@@ -33,9 +33,10 @@ from carbon._rows import (
     moment,
     points,
 )
+from carbon._score import Score
 from carbon._series import Accounting, IntensitySeries, Kind, PriceSeries, Signal, joined
 from carbon._statistical import Climate
-from carbon._trust import Score, Trust
+from carbon._trust import Trust
 
 if TYPE_CHECKING:
     import sqlite3

@@ -1,12 +1,14 @@
 """Earned trust: what forecasts have been worth in a zone, and how far they are off.
 
-Each issue of a forecast is scored once the hours that it speaks of are over: its error in each
-hour ahead, and what it would have saved on a reference job (4 h of work, a day of slack) against
-starting that job at once. Out of the scores of the last weeks comes a :class:`Trust`: whether the
-forecast may choose a time here at all, by how much it is usually off at each hour of the day, and
-how sure the mean over a job's window is.
+Out of the scores of the last weeks (:mod:`carbon._score`) comes a :class:`Trust`: whether the
+forecast may choose a time here at all, by how much it is usually off at each hour of the day, how
+much of what it tells beyond the typical day comes true, and how sure the mean over a job's window
+is.
 
-Only scores are kept, not the numbers of a provider, so they may be kept for as long as they serve.
+A forecast that swings more than the grid is worst where it looks best: its least hour is the one
+with the largest error. So what is believed is the conditional mean, as model output statistics have
+it: the typical day, and that part of the departure from it that has proved true, never more than
+all of it (``benchmarks/uncertainty.py`` shows what that is worth).
 """
 
 from __future__ import annotations
@@ -20,64 +22,27 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import BaseModel, ConfigDict
 
+from carbon._score import JOB_HOURS, LEADS, Score
 from carbon._series import MAX_PLAUSIBLE_G_PER_KWH, IntensitySeries
-from carbon._statistical import HOUR, full_hour, hourly
+from carbon._statistical import HOUR, HOURS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
-    from carbon._statistical import Climate
-
     Floats = NDArray[np.float64]
 
-JOB: Final = timedelta(hours=4)
-SLACK: Final = timedelta(hours=24)
-"""The reference job, and how much later it may start."""
-
-_JOB_HOURS: Final = JOB // HOUR
-_SLACK_HOURS: Final = SLACK // HOUR
-_LEAST_SLACK: Final = 4
-_DAY_HOURS: Final = 24
 _LEAST_DAYS: Final = 14
 _WINDOW: Final = timedelta(days=60)
-_LEADS: Final = (1, 3, 6, 12, 24, 48)
-"""Hours ahead at which a bucket of leads ends; longer leads count to the last."""
-
 _SHRINK: Final = 10.0
 """A mean error of n days is believed to n / (n + 10): a few days prove no bias."""
-
-_HINDCASTS: Final = (1, 7, 13, 19)
-"""Hours of a day at which a forecast of that day is scored."""
 
 _QUANTILES: Final = (0.05, 0.25, 0.5, 0.75, 0.95)
 _NORMAL: Final = (-1.645, -0.674, 0.0, 0.674, 1.645)
 
 
-class _Frozen(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Score(_Frozen):
-    """What one issue of a forecast was worth.
-
-    Attributes:
-        issued_at: Start of the first hour that it was scored on.
-        errors: Actual less forecast in gCO2e/kWh by hour ahead; ``None`` where one is not known.
-        at_once: Mean intensity of the reference job started at once; ``None`` without a whole one.
-        best: The same started at the best moment.
-        chosen: The same started where the forecast said.
-    """
-
-    issued_at: datetime
-    errors: tuple[float | None, ...]
-    at_once: float | None = None
-    best: float | None = None
-    chosen: float | None = None
-
-
-class Trust(_Frozen):
+class Trust(BaseModel):
     """What forecasts of one source have been worth in one zone.
 
     Attributes:
@@ -93,7 +58,11 @@ class Trust(_Frozen):
             units of what deviation and correlation say.
         share: How much of the usual error there is in a forecast, by bucket of hours ahead, 0 to 1:
             what is said of the next hour often knows better than to err as usual.
+        typical: The typical day by UTC hour, gCO2e/kWh; empty where it is not known.
+        kept: How much of a forecast's departure from it comes true, 0 to 1.
     """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
 
     days: int
     saved_percent: float
@@ -103,7 +72,9 @@ class Trust(_Frozen):
     deviation: tuple[float, ...]
     correlation: float
     spread: tuple[float, ...]
-    share: tuple[float, ...] = (1.0,) * len(_LEADS)
+    share: tuple[float, ...] = (1.0,) * len(LEADS)
+    typical: tuple[float, ...] = ()
+    kept: float = 1.0
 
     @property
     def proven(self) -> bool:
@@ -128,20 +99,26 @@ class Trust(_Frozen):
         return min(1.0, max(0.0, self.saved_percent / self.possible_percent))
 
     def corrected(self, series: IntensitySeries) -> IntensitySeries:
-        """Return a forecast less its usual error at each hour of the day."""
+        """Return what a forecast lets expect: less its usual error, and as far as it comes true."""
         issued_at = series.issued_at or series.fetched_at or series.start
         values = [
             None
             if value is None
-            else min(max(0.0, value + self.usual_error(start, issued_at)), MAX_PLAUSIBLE_G_PER_KWH)
+            else min(max(0.0, self._expected(value, start, issued_at)), MAX_PLAUSIBLE_G_PER_KWH)
             for start, value in zip(series.starts, series.values, strict=True)
         ]
         return replace(series, values=values)
 
+    def _expected(self, value: float, moment: datetime, issued_at: datetime) -> float:
+        told = value + self.usual_error(moment, issued_at)
+        if not self.typical:
+            return told
+        typical = self.typical[moment.hour]
+        return typical + (told - typical) * self.kept
+
     def usual_error(self, moment: datetime, issued_at: datetime) -> float:
         """Return what is usually missing in a forecast of a moment, in g/kWh."""
-        ahead = max(0, (moment - issued_at) // HOUR)
-        return self.bias[moment.hour] * self.share[_bucket(ahead + 1)]
+        return self.bias[moment.hour] * self.share[_bucket(_ahead(moment, issued_at) + 1)]
 
     def interval(
         self, series: IntensitySeries, now: datetime, start: datetime, end: datetime
@@ -177,96 +154,39 @@ class Trust(_Frozen):
         return float(np.sqrt(covariance.mean()))
 
 
+def _ahead(moment: datetime, issued_at: datetime) -> int:
+    return max(0, (moment - issued_at) // HOUR)
+
+
 def _bucket(hours_ahead: int) -> int:
-    return next((place for place, last in enumerate(_LEADS) if hours_ahead <= last), -1)
+    return next((place for place, last in enumerate(LEADS) if hours_ahead <= last), -1)
 
 
-def score(believed: Floats, actual: Floats, issued_at: datetime) -> Score | None:
-    """Score an issue against what came.
-
-    Args:
-        believed: Hourly forecast from ``issued_at`` on; ``nan`` where there is none.
-        actual: Hourly actual values of the same hours.
-        issued_at: Start of the first hour.
-
-    Returns:
-        The score; ``None`` when there is no hour to compare.
-    """
-    count = min(len(believed), len(actual), _LEADS[-1])
-    errors = actual[:count] - believed[:count]
-    if not np.isfinite(errors).any():
-        return None
-    told = tuple(None if math.isnan(error) else round(float(error), 3) for error in errors)
-    kernel = np.ones(_JOB_HOURS) / _JOB_HOURS
-    if count < _JOB_HOURS + _LEAST_SLACK:
-        return Score(issued_at=issued_at, errors=told)
-    seen, real = (
-        np.convolve(values[:count], kernel, "valid")[: _SLACK_HOURS + 1]
-        for values in (believed, actual)
-    )
-    if not (np.isfinite(seen[0]) and np.isfinite(real).all()):
-        return Score(issued_at=issued_at, errors=told)
-    return Score(
-        issued_at=issued_at,
-        errors=told,
-        at_once=float(real[0]),
-        best=float(real.min()),
-        chosen=float(real[int(np.nanargmin(seen))]),
-    )
-
-
-def hour_after(moment: datetime) -> datetime:
-    """Return the first full hour from a moment on: an issue is scored from there."""
-    hour = full_hour(moment)
-    return hour + HOUR if hour < moment else hour
-
-
-def score_series(
-    forecast: IntensitySeries, actual: IntensitySeries, issued_at: datetime
-) -> Score | None:
-    """Score a stored issue from the first full hour after it was issued; see :func:`score`."""
-    first = hour_after(issued_at)
-    stop = min(first + HOUR * _LEADS[-1], full_hour(min(forecast.end, actual.end)))
-    if stop <= first:
-        return None
-    return score(hourly(forecast, first, stop), hourly(actual, first, stop), first)
-
-
-def hindcast(climate: Climate, values: Floats) -> list[Score]:
-    """Score the statistical forecast as if it had been issued on a day that is over.
+def trust(scores: Sequence[Score], now: datetime, typical: Floats | None = None) -> Trust | None:
+    """Return what the scores of the last weeks say; ``None`` without any.
 
     Args:
-        climate: What was usual when the day began.
-        values: Hourly actual values of that day and the next, ``nan`` where one is not known.
-
-    Returns:
-        Scores of issues six hours apart; none with too little in the climate.
+        scores: Of the issues of one method.
+        now: The present moment.
+        typical: The typical day by UTC hour, if it is known.
     """
-    found, ahead = [], _SLACK_HOURS + _JOB_HOURS
-    for hour in _HINDCASTS:
-        believed = climate.predict(values[:hour], hour, ahead)
-        if believed is None:
-            return []
-        made = score(believed, values[hour : hour + ahead], climate.until + HOUR * hour)
-        found += [made] if made else []
-    return found
-
-
-def trust(scores: Sequence[Score], now: datetime) -> Trust | None:
-    """Return what the scores of the last weeks say; ``None`` without any."""
     recent = [one for one in scores if now - _WINDOW <= one.issued_at <= now]
     if not recent:
         return None
-    errors = np.full((len(recent), _LEADS[-1]), np.nan)
-    for place, one in enumerate(recent):
-        errors[place, : len(one.errors)] = [np.nan if e is None else e for e in one.errors]
+    errors = _table([one.errors for one in recent])
+    departures = _table([one.departures for one in recent])
     hours = np.array([one.issued_at.astimezone(UTC).hour for one in recent])
-    hour_of_day = (hours[:, None] + np.arange(errors.shape[1])) % _DAY_HOURS
-    days = len({one.issued_at.date() for one in recent})
+    hour_of_day = (hours[:, None] + np.arange(errors.shape[1])) % HOURS
+    day = np.array([one.issued_at.toordinal() for one in recent])
+    day -= day.min()
+    days = len(np.unique(day))
     bias = _bias(errors, hour_of_day, days)
     usual = bias[hour_of_day]
     share = _share(errors, usual)
-    left = errors - usual * np.repeat(share, np.diff((0, *_LEADS)))
+    usual = usual * _by_lead(share)
+    left, departures = errors - usual, departures + usual
+    kept = _kept(left, departures, day) if typical is not None else 1.0
+    left = left + np.nan_to_num(departures * (1 - kept))
     deviation, correlation = _deviation(left), _correlation(left)
     saved, possible, surplus = _saving(recent)
     draft = Trust(
@@ -276,6 +196,8 @@ def trust(scores: Sequence[Score], now: datetime) -> Trust | None:
         surplus_percent=surplus,
         bias=tuple(bias.tolist()),
         share=share,
+        typical=() if typical is None else tuple(typical.tolist()),
+        kept=kept,
         deviation=deviation,
         correlation=correlation,
         spread=_NORMAL,
@@ -283,12 +205,23 @@ def trust(scores: Sequence[Score], now: datetime) -> Trust | None:
     return draft.model_copy(update={"spread": _spread(left, draft)})
 
 
+def _table(rows: Sequence[tuple[float | None, ...]]) -> Floats:
+    table = np.full((len(rows), LEADS[-1]), np.nan)
+    for place, row in enumerate(rows):
+        table[place, : len(row)] = [np.nan if value is None else value for value in row]
+    return table
+
+
+def _by_lead(buckets: tuple[float, ...]) -> Floats:
+    return np.repeat(np.array(buckets), np.diff((0, *LEADS)))
+
+
 def _bias(errors: Floats, hour_of_day: NDArray[np.int64], days: int) -> Floats:
     """Return the mean error by hour of the day over the first day ahead, shrunk."""
-    bias = np.zeros(_DAY_HOURS)
-    near = errors[:, :_DAY_HOURS]
-    for hour in range(_DAY_HOURS):
-        found = near[(hour_of_day[:, :_DAY_HOURS] == hour) & np.isfinite(near)]
+    bias = np.zeros(HOURS)
+    near = errors[:, :HOURS]
+    for hour in range(HOURS):
+        found = near[(hour_of_day[:, :HOURS] == hour) & np.isfinite(near)]
         if len(found):
             bias[hour] = found.mean() * days / (days + _SHRINK)
     return bias
@@ -298,7 +231,7 @@ def _share(errors: Floats, usual: Floats) -> tuple[float, ...]:
     """Return how much of the usual error there is in the errors of each bucket of leads."""
     found = []
     for part, bias in zip(
-        *(np.split(all_, _LEADS[:-1], axis=1) for all_ in (errors, usual)), strict=True
+        *(np.split(all_, LEADS[:-1], axis=1) for all_ in (errors, usual)), strict=True
     ):
         known = np.isfinite(part)
         energy = float((bias[known] ** 2).sum())
@@ -307,13 +240,32 @@ def _share(errors: Floats, usual: Floats) -> tuple[float, ...]:
     return tuple(found)
 
 
+def _kept(left: Floats, departures: Floats, day: NDArray[np.int64]) -> float:
+    """Return how much of the departures comes true, 0 to 1.
+
+    By least squares, and as much more as is not proven, by its standard error over days. Never more
+    than all of it: where the grid swung more than a forecast, taking that for a rule lost more than
+    it won (``benchmarks/uncertainty.py``).
+    """
+    known = np.isfinite(left) & np.isfinite(departures)
+    error, told = np.where(known, left, 0.0), np.where(known, departures, 0.0)
+    energy = float((told**2).sum())
+    if not energy:
+        return 1.0
+    slope = float((error * told).sum()) / energy
+    # By day: the issues of one day share its weather, and would feign certainty.
+    by_day = np.bincount(day, ((error - slope * told) * told).sum(axis=1))
+    unsure = float(np.sqrt((by_day**2).sum())) / energy
+    return min(max(1 + slope + unsure, 0.0), 1.0)
+
+
 def _deviation(left: Floats) -> tuple[float, ...]:
     """Return the standard deviation by bucket of leads.
 
     An empty bucket takes the one before, and the first ones take the next: many a forecast begins
     an hour after it was issued, which makes that hour no surer.
     """
-    parts = (part[np.isfinite(part)] for part in np.split(left, _LEADS[:-1], axis=1))
+    parts = (part[np.isfinite(part)] for part in np.split(left, LEADS[:-1], axis=1))
     found = [float(np.sqrt((part**2).mean())) if len(part) else None for part in parts]
     before = next((value for value in found if value is not None), 0.0)
     told = []
@@ -357,9 +309,9 @@ def _saving(scores: Sequence[Score]) -> tuple[float, float, float]:
 def _spread(left: Floats, draft: Trust) -> tuple[float, ...]:
     """Return quantiles of the error of a job's mean, in units of what the model says."""
     found: list[float] = []
-    for begin in range(0, left.shape[1] - _JOB_HOURS + 1, _JOB_HOURS):
-        means = left[:, begin : begin + _JOB_HOURS].mean(axis=1)
-        width = draft.width(np.arange(begin, begin + _JOB_HOURS))
+    for begin in range(0, left.shape[1] - JOB_HOURS + 1, JOB_HOURS):
+        means = left[:, begin : begin + JOB_HOURS].mean(axis=1)
+        width = draft.width(np.arange(begin, begin + JOB_HOURS))
         if width > 0:
             found += (means[np.isfinite(means)] / width).tolist()
     if len(found) < _LEAST_DAYS:

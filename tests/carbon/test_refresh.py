@@ -34,9 +34,9 @@ from carbon import (
 from carbon._learn import learn
 from carbon._provider import Terms
 from carbon._refresh import Need
+from carbon._score import Score
 from carbon._series import regular
 from carbon._statistical import statistical
-from carbon._trust import Score
 from carbon.testing import StaticProvider
 
 if TYPE_CHECKING:

@@ -30,9 +30,9 @@ from carbon import (
 )
 from carbon._findings import Norm
 from carbon._rows import VERSION, Failure
+from carbon._score import Score
 from carbon._series import regular
 from carbon._statistical import Climate
-from carbon._trust import Score
 from carbon.providers import Feed, Keys
 
 if TYPE_CHECKING:

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbon._errors import NoSignal
+from carbon._score import Score, hindcast, score, score_series
 from carbon._series import (
     MAX_PLAUSIBLE_G_PER_KWH,
     Accounting,
@@ -20,8 +21,8 @@ from carbon._series import (
     Signal,
     regular,
 )
-from carbon._statistical import Climate
-from carbon._trust import HOUR, Score, Trust, hindcast, score, score_series, trust
+from carbon._statistical import HOUR, Climate
+from carbon._trust import Trust, trust
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
