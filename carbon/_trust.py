@@ -58,7 +58,7 @@ class Trust(BaseModel):
             units of what deviation and correlation say.
         share: How much of the usual error there is in a forecast, by bucket of hours ahead, 0 to 1:
             what is said of the next hour often knows better than to err as usual.
-        typical: The typical day by UTC hour, gCO2e/kWh; empty where it is not known.
+        typical: The typical day by UTC hour, gCO2e/kWh; empty where nothing hangs on it.
         kept: How much of a forecast's departure from it comes true, 0 to 1.
     """
 
@@ -196,7 +196,7 @@ def trust(scores: Sequence[Score], now: datetime, typical: Floats | None = None)
         surplus_percent=surplus,
         bias=tuple(bias.tolist()),
         share=share,
-        typical=() if typical is None else tuple(typical.tolist()),
+        typical=() if typical is None or kept == 1.0 else tuple(typical.tolist()),
         kept=kept,
         deviation=deviation,
         correlation=correlation,
