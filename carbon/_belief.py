@@ -4,7 +4,8 @@ Step by step, and each step is said in the notes of the series:
 
 1. The provider's newest forecast that passes the quality gate, at most 36 hours old; where it is
    not known, what the provider said a little earlier.
-2. Less its usual error by hour of the day, once that is proven.
+2. Less its usual error by hour of the day, once that is proven; and of what it tells beyond the
+   typical day, the part that has proved true.
 3. Beyond its horizon, and where there is none: a statistical forecast from the zone's own
    actual values, if that has beaten starting at once in this zone.
 4. A forecast that has *not* beaten starting at once in this zone tells places apart, not hours: its
