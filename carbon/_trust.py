@@ -244,7 +244,7 @@ def _kept(left: Floats, departures: Floats, day: NDArray[np.int64]) -> float:
     """Return how much of the departures comes true, 0 to 1.
 
     By least squares, and as much more as is not proven, by its standard error over days. Never more
-    than all of it: to stretch the timid forecasts of PJM in 2021 by the slope of their past cost 1.8
+    than all of it: to stretch PJM's timid forecasts of 2021 by the slope of their past cost 1.8
     (standard error 0.7) points of the possible saving, and won nothing in Germany and California.
     """
     known = np.isfinite(left) & np.isfinite(departures)
