@@ -91,7 +91,13 @@ def learn(store: Store, provider: str, zone: str, now: datetime, *, anew: bool =
 
 
 def study(
-    store: Store, provider: str, zone: str, now: datetime, *, anew: bool = False
+    store: Store,
+    provider: str,
+    zone: str,
+    now: datetime,
+    *,
+    anew: bool = False,
+    private: bool = False,
 ) -> Lesson | None:
     """Score what can be scored by now, renew the trust, and issue a statistical forecast.
 
@@ -103,6 +109,8 @@ def study(
         zone: Grid zone.
         now: The present moment; nothing later is looked at.
         anew: Do it even if it was just done, and from the start if more of the past is known now.
+        private: Whether terms forbid to keep the provider's numbers for long. Then nothing is kept
+            out of which its forecasts could be made again, and less is learned from them.
 
     Returns:
         What was learned; ``None`` where there is nothing to learn from, or it was just done.
@@ -125,7 +133,9 @@ def study(
         )
     climate, hindcasts = _lived(climate, actual, now)
     scores = {
-        provider: _score_issues(store, provider, zone, actual, now, climate=climate),
+        provider: _score_issues(
+            store, provider, zone, actual, now, climate=climate, private=private
+        ),
         statistical(provider): hindcasts,
     }
     trusts = {
@@ -202,13 +212,14 @@ def _score_issues(
     now: datetime,
     *,
     climate: Climate,
+    private: bool,
 ) -> list[Score]:
     """Score the provider's own forecasts, eight a day, as far as the quality gate believes them.
 
     Each is scored when its hours are over, and once more at the end, for actual values are revised.
     """
     over, scores = now - _OVER, []
-    norm, usual = climate.norm, climate.usual
+    norm, usual = climate.norm, None if private else climate.usual
     known = {_turn(hour) for hour in store.scored(provider, zone, over - _REVISED - _APART)}
     seen: set[datetime] = set()
     for fetched_at in store.fetched(provider, zone, over - _REVISED, over):

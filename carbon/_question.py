@@ -174,11 +174,12 @@ class Question:
     def now(self) -> datetime:
         return self.asking.now
 
-    def pairs(self) -> Iterator[tuple[str, str]]:
-        """Yield under which names numbers of the zone are kept, with the zone."""
+    def learned(self) -> Iterator[tuple[str, str, bool]]:
+        """Yield under which names numbers of the zone are kept, and whether not for long."""
         for provider in self.chain:
             if self.what == "intensity" and self._knows(provider):
-                yield kept_as(provider, self.zone), self.zone
+                private = provider.terms.keep is not None
+                yield kept_as(provider, self.zone), self.zone, private
 
     def due(self) -> bool:
         """Tell whether somebody would be asked."""

@@ -151,11 +151,12 @@ def _learn(asking: Asking, questions: Sequence[Question]) -> None:
     Raises:
         Unavailable: The store cannot be used.
     """
-    lessons = []
-    for kept, zone in dict.fromkeys(pair for question in questions for pair in question.pairs()):
+    lessons, anew = [], asking.history is not None
+    every = dict.fromkeys(one for question in questions for one in question.learned())
+    for kept, zone, private in every:
         try:
-            anew = asking.history is not None
-            lessons.append(study(asking.store, kept, zone, asking.now, anew=anew))
+            lesson = study(asking.store, kept, zone, asking.now, anew=anew, private=private)
+            lessons.append(lesson)
         except Unavailable:
             raise
         except Exception as error:  # noqa: BLE001 - what is learned must not stop what is decided

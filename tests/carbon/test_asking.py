@@ -267,6 +267,9 @@ def test_terms_that_forbid_keeping_still_teach(path: Path) -> None:
     assert store.issues(statistical("a"), HOME, now, now), "a statistical forecast was issued"
     own = store.trust(statistical("a"), HOME)
     assert own is not None, "and it is known what such forecasts are worth"
+    scores = store.scores("a", HOME, NOW)
+    assert scores
+    assert not any(one.departures for one in scores), "its forecasts cannot be made again"
     oldest = store.actual("a", HOME, NOW - 10 * DAY, now)
     assert oldest is not None
     assert oldest.start >= now - 3 * DAY - HOUR
