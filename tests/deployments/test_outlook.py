@@ -7,6 +7,7 @@ import json
 import math
 import re
 import socket
+import threading
 import time
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -150,6 +151,37 @@ def test_a_provider_that_dies_leaves_its_last_word(settings: Settings, charts: W
     assert last.rule.value == "signal"
     assert last.chosen.start == last.decided_at
     assert last.chosen.main.region == "aws:eu-central-1"
+
+
+@pytest.mark.parametrize("known", [True, False])
+def test_a_provider_that_is_killed_while_it_answers_changes_the_label_not_the_punctuality(
+    settings: Settings, known: bool
+) -> None:
+    """Its process dies in the middle of a planning run: the last word serves, or the run starts."""
+    server = Wire()
+    server.obeys("/co2eq", co2eq)
+    fleet = settings.fleet
+    assert fleet is not None
+    text = fleet.read_text()
+    fleet.write_text(f'{text.rpartition("url = ")[0]}url = "{server.url}"\n')
+    before = decided(settings)[0] if known else None
+    server.obeys("/co2eq", lambda _: Answer(b"{", delay=30))
+    if known:
+        _age(settings.outlook, timedelta(hours=1))
+    killer = threading.Timer(0.7, server.close)
+    killer.start()
+    after, seconds = decided(settings)
+    killer.join()
+    assert seconds < 20
+    assert after.chosen.start <= after.chosen.latest_safe_start
+    if before is None:
+        assert after.rule.value == "signal"
+        assert after.chosen.start == after.decided_at
+        assert after.chosen.main.region == "aws:eu-central-1"
+        assert any("energy-charts" in note for note in after.degraded)
+    else:
+        assert after.chosen.main.pool == before.chosen.main.pool
+        assert any("its answer of" in note for note in after.degraded), after.degraded
 
 
 def _age(store: Path, by: timedelta) -> None:
