@@ -162,11 +162,11 @@ class Climate(BaseModel):
         if len(heard):
             back = len(recent) - int(heard[-1])
             anomaly = recent[heard[-1]] - typical[(hour - back) % HOURS]
-            values = values + anomaly * self._persistence ** (lead + back - 1.0)
+            values = values + anomaly * self.persistence ** (lead + back - 1.0)
         return np.asarray(np.clip(values, 0.0, MAX_PLAUSIBLE_G_PER_KWH), np.float64)
 
     @property
-    def _persistence(self) -> float:
+    def persistence(self) -> float:
         """What is left of an anomaly after an hour, by least squares."""
         slope = self.product / self.energy if self.energy > 0 else 0.0
         return min(max(slope, _FASTEST), _SLOWEST)

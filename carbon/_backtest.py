@@ -1,0 +1,175 @@
+"""The back-test: what policies would have saved, with no more than was known at the time.
+
+::
+
+    trace = read_trace(Path("my-grid.parquet"))
+    report = backtest(read_jobs(Path("my-jobs.csv")), fleet, trace)
+
+Jobs arrive in order. Each is placed once, at its release, in what the jobs before it left of the
+pools' capacity, by what was known then; ``threshold`` waits and watches, and ``oracle`` knows the
+future. All are settled with the intensities that came. A job is one stage that runs whole; start-up
+and a retry in reserve are left out, and so are limits on cost, for they would bind all policies.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+import numpy as np
+
+from carbon import _backtest_kernels as kernels
+from carbon._backtest_grid import Grid, Trace, plain_step, refuse_gaps
+from carbon._backtest_kernels import Case, Known, Placed
+from carbon._backtest_oracle import oracle
+from carbon._backtest_report import Backtest, Outcome, Settlement, Way, report
+from carbon._backtest_setting import Setting
+from carbon._errors import BadInput
+from carbon._statistical import DAY
+
+if TYPE_CHECKING:
+    from carbon._backtest_jobs import JobList
+    from carbon._decision import Reservation
+    from carbon._fleet import Fleet
+
+QUANTILE: Final = 0.3
+
+
+def backtest(
+    jobs: JobList,
+    fleet: Fleet,
+    trace: Trace,
+    *,
+    forecasts: Trace | None = None,
+    ahead: timedelta = DAY,
+    ways: Sequence[Way] = tuple(Way),
+    quantile: float = QUANTILE,
+    reserved: Sequence[Reservation] = (),
+) -> Backtest:
+    """Replay jobs over a trace.
+
+    Args:
+        jobs: The jobs.
+        fleet: Pools, home and residency.
+        trace: What came.
+        forecasts: What a provider had forecast of each hour; without one, and beyond it, the
+            statistical forecast from the hours before serves.
+        ahead: How long ahead of each hour that was known.
+        ways: Policies to compare; ``at-once`` is always among them.
+        quantile: ``threshold`` starts when home is as clean as this part of the two weeks before.
+        reserved: Slots that others hold.
+
+    Raises:
+        BadInput: The trace does not cover the jobs, or something else does not fit.
+        ResidencyError: A job's data may be in no pool that it can use.
+    """
+    replay = Replay.of(
+        jobs, fleet, trace, forecasts=forecasts, ahead=ahead, quantile=quantile, reserved=reserved
+    )
+    outcomes = [replay.outcome(way) for way in Way if way in ways or way is Way.AT_ONCE]
+    return report(
+        replay.setting,
+        jobs,
+        replay.case,
+        outcomes,
+        grid=trace.source,
+        modelled=trace.modelled,
+        forecasts=_forecasts(forecasts, ahead),
+        notes=_notes(replay.setting, trace, forecasts),
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Replay:
+    """Jobs, pools and grid on whole steps, ready to be run through by any policy.
+
+    Attributes:
+        setting: Pools and grid.
+        case: The same for the kernels.
+        known: What was known at each step.
+        quantile: Of ``threshold``.
+    """
+
+    setting: Setting
+    case: Case
+    known: Known
+    quantile: float = QUANTILE
+
+    @classmethod
+    def of(
+        cls,
+        jobs: JobList,
+        fleet: Fleet,
+        trace: Trace,
+        *,
+        forecasts: Trace | None = None,
+        ahead: timedelta = DAY,
+        quantile: float = QUANTILE,
+        reserved: Sequence[Reservation] = (),
+    ) -> Replay:
+        """Lay everything out on steps; see :func:`backtest`."""
+        if not 0 <= quantile <= 1:
+            raise BadInput("quantile", f"{quantile:g} is none", "Give 0 to 1, e.g. 0.3.")
+        if not timedelta(hours=1) <= ahead:
+            raise BadInput("ahead", f"{ahead} is too short", "Give an hour or more.")
+        moments = np.concatenate([jobs.release, jobs.hours * 3600.0])
+        setting = Setting.of(
+            fleet, trace, plain_step(trace, moments), forecasts=forecasts, ahead=ahead
+        )
+        case = setting.case(jobs, reserved)
+        stop = int((case.latest + case.length).max())
+        refuse_gaps(setting.grid, trace.source, int(case.earliest.min()), stop)
+        return cls(setting, case, setting.grid.known(), quantile)
+
+    def outcome(self, way: Way) -> Outcome:
+        """Run all jobs by one policy and settle them with what came."""
+        placed, bound = self.run(way)
+        return Outcome(way, placed, Settlement.of(self.setting, self.case, placed), bound)
+
+    def run(self, way: Way) -> tuple[Placed, float | None]:
+        """Place all jobs by one policy; return also the oracle's bound in gCO2e."""
+        q = self.case
+        n = len(q.earliest)
+        placed = Placed(
+            np.full(n, -1),
+            np.full(n, -1),
+            np.zeros(n, np.bool_),
+            np.zeros(n, np.bool_),
+            np.zeros_like(q.capacity),
+        )
+        if way is Way.AT_ONCE:
+            kernels.at_once(q, placed)
+        elif way is Way.THRESHOLD:
+            kernels.threshold(q, self.setting.grid.clean(q.home_zone, self.quantile), placed)
+        elif way is Way.ORACLE:
+            return placed, oracle(q, placed, self.setting.grid.actual)
+        else:
+            move, roam = way in {Way.TIME, Way.BOTH}, way in {Way.PLACE, Way.BOTH}
+            longest = int((q.latest - q.earliest + q.length).max())
+            sums = np.empty((len(self.setting.grid.zones), longest + 1))
+            kernels.choose(q, self.known, placed, sums, move, roam)
+        return placed, None
+
+
+def _forecasts(forecasts: Trace | None, ahead: timedelta) -> str:
+    own = "the statistical forecast from the hours before"
+    if forecasts is None:
+        return own
+    return f"{forecasts.source}, known {ahead / timedelta(hours=1):g} h ahead; beyond it {own}"
+
+
+def _notes(setting: Setting, trace: Trace, forecasts: Trace | None) -> list[str]:
+    """Say what must be read beside the numbers."""
+    told = []
+    if trace.modelled:
+        told.append(f"The grid is a {trace.source}: nobody has measured these hours.")
+    if forecasts is not None and forecasts.modelled:
+        told.append("Its forecast is the model itself: real forecasts err, so real savings differ.")
+    return [*told, *setting.notes]
+
+
+def first_release(grid_first: datetime, *, forecast: bool) -> datetime:
+    """Return from when on jobs find a forecast: after two weeks where it must be learned first."""
+    return grid_first + (timedelta(0) if forecast else 14 * DAY)

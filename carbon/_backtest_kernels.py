@@ -1,0 +1,318 @@
+"""The inner loops of the back-test, compiled by numba: jobs arrive one after the other and choose.
+
+Time is whole steps from the start of the trace. What a job believes of the steps ahead is worked
+out at its release from what was known then (:func:`believe`), never from what came. As in
+:mod:`carbon._kernels`, every compiled function that these call stands in this file.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from carbon._kernels import Flags, Floats, Integers, compiled
+
+HOURS = 24
+HIGHEST = 2_000.0
+"""As ``carbon._series.MAX_PLAUSIBLE_G_PER_KWH``; numba freezes what it reads."""
+
+
+class Case(NamedTuple):
+    """What is replayed.
+
+    Attributes:
+        earliest: First step in which a job may start, ascending; by job.
+        latest: Last step in which it may start and still end in time; by job.
+        length: Steps that it runs; by job.
+        kwh: Energy at the server, ``nan`` for that of the pool's watts; by job.
+        hours: How long it runs; by job.
+        network_kwh: Energy of carrying its data to another region and back; by job.
+        group: By job.
+        permitted: Whether a pool may be used; by group and pool.
+        home: Pool in which it runs when nothing is chosen; by group.
+        pue: By pool.
+        kw: Power of one run, before PUE; by pool.
+        embodied: Grams for each hour of one run; by pool.
+        zone: Index of its grid zone; by pool.
+        away: Whether it lies in another region than home; by pool.
+        home_zone: Index of home's zone.
+        capacity: Jobs at a time, reservations taken off; by pool and step.
+    """
+
+    earliest: Integers
+    latest: Integers
+    length: Integers
+    kwh: Floats
+    hours: Floats
+    network_kwh: Floats
+    group: Integers
+    permitted: Flags
+    home: Integers
+    pue: Floats
+    kw: Floats
+    embodied: Floats
+    zone: Integers
+    away: Flags
+    home_zone: int
+    capacity: Integers
+
+
+class Known(NamedTuple):
+    """What was known of the grid at each step; nothing in it looks ahead of its own step.
+
+    Attributes:
+        forecast: A provider's forecast of each step, ``nan`` where there is none; by zone and step.
+        ahead: How many steps ahead of it that forecast was known.
+        typical: Usual intensity of the hour of the day, out of the days before; ``nan`` for too
+            little history; by zone, day and hour.
+        persistence: What is left of an anomaly after an hour; by zone and day.
+        anomaly: Departure of the last known hour from the usual; by zone and hour.
+        back: Hours from that hour to the present one; by zone and hour.
+        per_hour: Steps in an hour.
+    """
+
+    forecast: Floats
+    ahead: int
+    typical: Floats
+    persistence: Floats
+    anomaly: Floats
+    back: Integers
+    per_hour: int
+
+
+class Placed(NamedTuple):
+    """What became of the jobs; the kernels fill it in.
+
+    Attributes:
+        pool: By job; -1 for one that found no slot before the trace ends.
+        start: Step; by job; -1 likewise.
+        queued: Whether it found no free slot when it wanted one; by job.
+        blind: Whether nothing was known to decide by; by job.
+        used: Jobs at a time; by pool and step.
+    """
+
+    pool: Integers
+    start: Integers
+    queued: Flags
+    blind: Flags
+    used: Integers
+
+
+@compiled
+def energy(q: Case, j: int, p: int) -> tuple[float, float]:
+    """Return the kWh of each step of a job that count at the pool's zone, and at home's zone."""
+    server = q.kw[p] * q.hours[j] if np.isnan(q.kwh[j]) else q.kwh[j]
+    there = server * q.pue[p]
+    home = 0.0
+    if q.away[p]:
+        home = q.network_kwh[j] / 2  # half of the network's energy is drawn at each end
+        there += home
+    return there / q.length[j], home / q.length[j]
+
+
+@compiled
+def believe(known: Known, now: int, sums: Floats) -> None:
+    """Write the running sums of what is believed, at the start of a step, of it and those ahead.
+
+    Args:
+        known: What was known.
+        now: The step.
+        sums: Out, by zone and step ahead, beginning with 0; ``nan`` from the first unknown step on.
+    """
+    steps = known.forecast.shape[1]
+    present = now // known.per_hour
+    day = present // HOURS
+    for z in range(sums.shape[0]):
+        left = known.persistence[z, day] ** known.back[z, present] * known.anomaly[z, present]
+        sums[z, 0] = 0.0
+        hour = present
+        for k in range(sums.shape[1] - 1):
+            t = now + k
+            if t // known.per_hour > hour:
+                hour += 1
+                left *= known.persistence[z, day]
+            value = np.nan
+            if t < steps and k < known.ahead:
+                value = known.forecast[z, t]
+            if np.isnan(value):
+                value = known.typical[z, day, hour % HOURS] + left
+                if not np.isnan(value):
+                    value = min(max(value, 0.0), HIGHEST)
+            sums[z, k + 1] = sums[z, k] + value
+
+
+@compiled
+def first_free(q: Case, used: Integers, p: int, s: int, length: int) -> int:
+    """Return the first start from a step on with a free slot all along; -1 if there is none."""
+    steps = used.shape[1]
+    t = s
+    while s + length <= steps:
+        if used[p, t] >= q.capacity[p, t]:
+            s = t + 1
+        elif t == s + length - 1:
+            return s
+        t += 1
+        if t >= steps:
+            break
+    return -1
+
+
+@compiled
+def occupy(q: Case, placed: Placed, j: int, p: int, s: int) -> None:
+    """Put a job into its place; pool -1 is none."""
+    placed.pool[j] = p
+    placed.start[j] = s
+    if p >= 0:
+        for t in range(s, s + q.length[j]):
+            placed.used[p, t] += 1
+
+
+@compiled
+def queue(q: Case, placed: Placed, j: int, roam: bool) -> None:
+    """Put a job into the first free slot, home first; it runs as soon as it can, in time or not."""
+    home = q.home[q.group[j]]
+    when = first_free(q, placed.used, home, q.earliest[j], q.length[j])
+    where = home if when >= 0 else -1
+    if roam:
+        for p in range(len(q.pue)):
+            if q.permitted[q.group[j], p]:
+                s = first_free(q, placed.used, p, q.earliest[j], q.length[j])
+                if s >= 0 and (when < 0 or s < when):
+                    where, when = p, s
+    placed.queued[j] = when != q.earliest[j]
+    occupy(q, placed, j, where, when)
+
+
+@compiled
+def at_once(q: Case, placed: Placed) -> None:
+    """Run each job at home as soon as it is released and a slot is free."""
+    for j in range(len(q.earliest)):
+        queue(q, placed, j, False)
+
+
+@compiled
+def choose(
+    q: Case, known: Known, placed: Placed, sums: Floats, move: bool, roam: bool
+) -> None:
+    """Let each job, at its release, take the free place that is believed to be cleanest.
+
+    Args:
+        q: What is replayed.
+        known: What was known.
+        placed: Out.
+        sums: Room for what is believed, by zone and step ahead, one more than any job looks at.
+        move: Whether a job may start later than at once.
+        roam: Whether it may run elsewhere than at home.
+    """
+    seen = -1
+    pools = len(q.pue)
+    for j in range(len(q.earliest)):
+        now, d, group = q.earliest[j], q.length[j], q.group[j]
+        if now != seen:
+            believe(known, now, sums)
+            seen = now
+        last = q.latest[j] if move else now
+        home = q.home[group]
+        best, where, when, blind = np.inf, -1, -1, True
+        for i in range(pools if roam else 1):
+            # Home first: of two that are alike, it is taken.
+            p = home if i == 0 else (i - 1 if i - 1 < home else i)
+            if not q.permitted[group, p]:
+                continue
+            z = q.zone[p]
+            there, at_home = energy(q, j, p)
+            fixed = q.embodied[p] * q.hours[j]
+            full = now - 1
+            for t in range(now, now + d - 1):
+                if placed.used[p, t] >= q.capacity[p, t]:
+                    full = t
+            for s in range(now, last + 1):
+                if placed.used[p, s + d - 1] >= q.capacity[p, s + d - 1]:
+                    full = s + d - 1
+                k = s - now
+                value = fixed + there * (sums[z, k + d] - sums[z, k])
+                if at_home > 0:
+                    value += at_home * (sums[q.home_zone, k + d] - sums[q.home_zone, k])
+                if np.isnan(value):
+                    break  # nothing is known from here on
+                blind = False
+                if full < s and value < best:
+                    best, where, when = value, p, s
+        placed.blind[j] = blind
+        if where >= 0:
+            occupy(q, placed, j, where, when)
+        else:
+            queue(q, placed, j, roam and not blind)
+
+
+@compiled
+def threshold(q: Case, clean: Flags, placed: Placed) -> None:
+    """Run each job at home when the grid is clean, or from its latest start on.
+
+    Time goes step by step: a job that waits holds no slot, and nobody knows when it will start.
+
+    Args:
+        q: What is replayed.
+        clean: Whether a job that may wait starts now, by step.
+        placed: Out.
+    """
+    jobs = len(q.earliest)
+    waiting = np.empty(jobs, np.int64)
+    many, released = 0, 0
+    for s in range(len(clean)):
+        while released < jobs and q.earliest[released] <= s:
+            waiting[many] = released
+            many += 1
+            released += 1
+        if many == 0:
+            continue
+        for urgent in (True, False):
+            if not urgent and not clean[s]:
+                continue
+            kept = 0
+            for i in range(many):
+                j = waiting[i]
+                home = q.home[q.group[j]]
+                wants = q.latest[j] <= s if urgent else True
+                if wants:
+                    free = s + q.length[j] <= len(clean)
+                    for t in range(s, min(s + q.length[j], len(clean))):
+                        if placed.used[home, t] >= q.capacity[home, t]:
+                            free = False
+                            break
+                    if free:
+                        occupy(q, placed, j, home, s)
+                        continue
+                    placed.queued[j] = True
+                waiting[kept] = j
+                kept += 1
+            many = kept
+
+
+@compiled
+def least(q: Case, sums: Floats, price_sums: Floats) -> float:
+    """Return what all jobs cost if each took its best window at given prices of capacity.
+
+    Args:
+        q: What is replayed.
+        sums: Running sums of the intensity that came, by zone and step, beginning with 0.
+        price_sums: Running sums of the prices, by pool and step, beginning with 0.
+    """
+    total = 0.0
+    for j in range(len(q.earliest)):
+        d = q.length[j]
+        best = np.inf
+        for p in range(len(q.pue)):
+            if not q.permitted[q.group[j], p]:
+                continue
+            z = q.zone[p]
+            there, at_home = energy(q, j, p)
+            fixed = q.embodied[p] * q.hours[j]
+            for s in range(q.earliest[j], q.latest[j] + 1):
+                value = fixed + there * (sums[z, s + d] - sums[z, s])
+                value += at_home * (sums[q.home_zone, s + d] - sums[q.home_zone, s])
+                value += price_sums[p, s + d] - price_sums[p, s]
+                best = min(best, value)
+        total += best
+    return total
