@@ -68,16 +68,8 @@ def backtest(
     replay = Replay.of(
         jobs, fleet, trace, forecasts=forecasts, ahead=ahead, quantile=quantile, reserved=reserved
     )
-    outcomes = [replay.outcome(way) for way in Way if way in ways or way is Way.AT_ONCE]
-    return report(
-        replay.setting,
-        jobs,
-        replay.case,
-        outcomes,
-        grid=trace.source,
-        modelled=trace.modelled,
-        forecasts=_forecasts(forecasts, ahead),
-        notes=_notes(replay.setting, trace, forecasts),
+    return replay.report(
+        [replay.outcome(way) for way in Way if way in ways or way is Way.AT_ONCE]
     )
 
 
@@ -86,12 +78,18 @@ class Replay:
     """Jobs, pools and grid on whole steps, ready to be run through by any policy.
 
     Attributes:
+        jobs: The jobs.
+        trace: What came.
+        forecasts: What a provider had forecast, if there is one.
         setting: Pools and grid.
-        case: The same for the kernels.
+        case: All of it for the kernels.
         known: What was known at each step.
         quantile: Of ``threshold``.
     """
 
+    jobs: JobList
+    trace: Trace
+    forecasts: Trace | None
     setting: Setting
     case: Case
     known: Known
@@ -121,7 +119,8 @@ class Replay:
         case = setting.case(jobs, reserved)
         stop = int((case.latest + case.length).max())
         refuse_gaps(setting.grid, trace.source, int(case.earliest.min()), stop)
-        return cls(setting, case, setting.grid.known(), quantile)
+        known = setting.grid.known()
+        return cls(jobs, trace, forecasts, setting, case, known, quantile)
 
     def outcome(self, way: Way) -> Outcome:
         """Run all jobs by one policy and settle them with what came."""
@@ -151,6 +150,19 @@ class Replay:
             sums = np.empty((len(self.setting.grid.zones), longest + 1))
             kernels.choose(q, self.known, placed, sums, move, roam)
         return placed, None
+
+    def report(self, outcomes: Sequence[Outcome]) -> Backtest:
+        """Put together what policies came to; the first one is the baseline."""
+        return report(
+            self.setting,
+            self.jobs,
+            self.case,
+            outcomes,
+            grid=self.trace.source,
+            modelled=self.trace.modelled,
+            forecasts=_forecasts(self.forecasts, self.setting.grid.ahead),
+            notes=_notes(self.setting, self.trace, self.forecasts),
+        )
 
 
 def _forecasts(forecasts: Trace | None, ahead: timedelta) -> str:
