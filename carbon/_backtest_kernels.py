@@ -185,6 +185,18 @@ def queue(q: Case, placed: Placed, j: int, roam: bool) -> None:
 
 
 @compiled
+def occupy_all(q: Case, placed: Placed, first: int, pool: Integers, start: Integers) -> None:
+    """Put some jobs, from one on, into their places; those with pool -1 then queue."""
+    for i in range(len(pool)):
+        if pool[i] >= 0:
+            occupy(q, placed, first + i, pool[i], start[i])
+    for i in range(len(pool)):
+        if pool[i] < 0:
+            queue(q, placed, first + i, True)
+            placed.queued[first + i] = True
+
+
+@compiled
 def at_once(q: Case, placed: Placed) -> None:
     """Run each job at home as soon as it is released and a slot is free."""
     for j in range(len(q.earliest)):

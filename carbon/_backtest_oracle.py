@@ -1,18 +1,18 @@
 """The back-test's oracle: all jobs packed with perfect foresight, and a bound on what any plan saves.
 
-A year is packed in parts, one after the other, each within the capacity that those before it left.
-The prices on capacity that come out of the parts are put together, and prove one lower bound for
-the whole year (any prices do, see :mod:`carbon._packing`).
+A year is packed in parts, one after the other, within the capacity that those before it left. Each
+part looks further ahead than its own jobs can run, and leaves those later jobs to the next part.
+The parts' prices on capacity, put together, prove one lower bound for the whole year, as any prices
+do (see :mod:`carbon._packing`).
 """
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from carbon._backtest_kernels import Case, Placed, least, occupy, queue
+from carbon._backtest_kernels import Case, Placed, least, occupy_all
 from carbon._packing import pack
 from carbon._packing_input import Jobs
 
@@ -21,10 +21,13 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from carbon._kernels import Floats
+    from carbon._kernels import Floats, Integers
 
 _PART: Final = 12_000
-"""Jobs that are packed together."""
+"""Jobs that are packed together, at least."""
+
+_LONG: Final = 3
+"""The least length of a part, in units of the longest time that a job has."""
 
 
 def oracle(q: Case, placed: Placed, actual: Floats) -> float | None:
@@ -39,32 +42,37 @@ def oracle(q: Case, placed: Placed, actual: Floats) -> float | None:
         The bound; ``None`` where not all jobs find a slot in time: they queue, and it proves
         nothing of plans that are late.
     """
-    prices = np.zeros((2, *q.capacity.shape))
-    for first, stop in _parts(len(q.earliest)):
+    prices = np.zeros(q.capacity.shape)
+    longest = int((q.latest + q.length - q.earliest).max())
+    for first, stop in _parts(q.earliest, longest):
         begin = int(q.earliest[first])
-        end = int((q.latest[first:stop] + q.length[first:stop]).max())
-        jobs = _jobs(q, actual, first, stop)
+        last = len(q.earliest) if stop == len(q.earliest) else int(q.earliest[stop - 1]) + longest
+        ahead = int(np.searchsorted(q.earliest, last, side="right"))
+        end = int((q.latest[first:ahead] + q.length[first:ahead]).max())
+        jobs = _jobs(q, actual, first, ahead, begin)
         left = np.maximum(q.capacity - placed.used, 0)[:, begin:end]
-        found = pack(_shifted(jobs, begin), actual[q.zone, begin:end], left)
-        for j in range(first, stop):
-            if found.pool[j - first] >= 0:
-                occupy(q, placed, j, found.pool[j - first], begin + found.start[j - first])
-        for j in first + found.unplaced:
-            queue(q, placed, j, True)  # noqa: FBT003 - numba takes arguments by position
-            placed.queued[j] = True
-        window = (slice(None), slice(begin, end))
-        np.maximum(prices[0][window], found.prices, out=prices[0][window])
-        prices[1][window] = found.prices
+        found = pack(jobs, actual[q.zone, begin:end], left)
+        own = slice(0, stop - first)
+        occupy_all(q, placed, first, found.pool[own], begin + found.start[own])
+        # What jobs of the part before still take here, its prices have counted.
+        fresh = begin + longest if first else begin
+        prices[:, fresh:end] = found.prices[:, fresh - begin :]
     if placed.queued.any():
         return None
     sums = np.hstack([np.zeros((len(actual), 1)), np.cumsum(np.nan_to_num(actual), axis=1)])
-    return max(_bound(q, sums, one) for one in prices)
+    return _bound(q, sums, prices)
 
 
-def _parts(jobs: int) -> Iterator[tuple[int, int]]:
-    parts = -(-jobs // _PART)
-    for part in range(parts):
-        yield jobs * part // parts, jobs * (part + 1) // parts
+def _parts(earliest: Integers, longest: int) -> Iterator[tuple[int, int]]:
+    """Yield first and last job of each part; jobs of one step stay together."""
+    jobs, first = len(earliest), 0
+    while first < jobs:
+        reach = np.searchsorted(earliest, earliest[first] + _LONG * longest)
+        stop = max(first + _PART, int(reach))
+        stop = int(np.searchsorted(earliest, earliest[min(stop, jobs) - 1], side="right"))
+        stop = jobs if jobs - stop < _PART // 4 else stop
+        yield first, stop
+        first = stop
 
 
 def _bound(q: Case, sums: Floats, prices: Floats) -> float:
@@ -72,15 +80,8 @@ def _bound(q: Case, sums: Floats, prices: Floats) -> float:
     return float(least(q, sums, price_sums) - (prices * q.capacity).sum())
 
 
-def _shifted(jobs: Jobs, begin: int) -> Jobs:
-    return replace(
-        jobs,
-        earliest=np.asarray(jobs.earliest) - begin,
-        latest=np.asarray(jobs.latest) - begin,
-    )
-
-
-def _jobs(q: Case, actual: Floats, first: int, stop: int) -> Jobs:
+def _jobs(q: Case, actual: Floats, first: int, stop: int, begin: int) -> Jobs:
+    """Return some jobs for the packer, their steps counted from a later one."""
     part = slice(first, stop)
     length = q.length[part, None]
     there, home = energies(q, part)
@@ -88,8 +89,8 @@ def _jobs(q: Case, actual: Floats, first: int, stop: int) -> Jobs:
     if home.any():
         fixed = fixed + home * _at_home(q, actual[q.home_zone], part)[:, None]
     return Jobs(
-        earliest=q.earliest[part],
-        latest=q.latest[part],
+        earliest=q.earliest[part] - begin,
+        latest=q.latest[part] - begin,
         duration=np.broadcast_to(length, there.shape),
         energy=there / length,
         fixed=fixed,
