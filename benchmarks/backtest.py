@@ -115,7 +115,7 @@ def jobs(a_day: int, days: int, *, half: bool) -> JobList:
         data_in_gb=data,
         data_out_gb=data / 10,
         group=np.zeros(n, np.int64),
-        groups=(Group(hardware=Hardware.GPU, data_class="public"),),
+        groups=(Group(hardware=Hardware.GPU, data_classes=("public",)),),
         source=f"{n:,} jobs of all kinds",
     )
 

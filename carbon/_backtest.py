@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from carbon import _backtest_kernels as kernels
-from carbon._backtest_grid import Grid, Trace, plain_step, refuse_gaps
+from carbon._backtest_grid import Trace, plain_step, refuse_gaps
 from carbon._backtest_kernels import Case, Known, Placed
 from carbon._backtest_oracle import oracle
 from carbon._backtest_report import Backtest, Outcome, Settlement, Way, report
@@ -68,9 +68,7 @@ def backtest(
     replay = Replay.of(
         jobs, fleet, trace, forecasts=forecasts, ahead=ahead, quantile=quantile, reserved=reserved
     )
-    return replay.report(
-        [replay.outcome(way) for way in Way if way in ways or way is Way.AT_ONCE]
-    )
+    return replay.report([replay.outcome(way) for way in Way if way in ways or way is Way.AT_ONCE])
 
 
 @dataclass(frozen=True, eq=False)

@@ -157,7 +157,7 @@ class Grid:
         """
         first = midnight(trace.first)
         count = (trace.end - first) // step
-        starts = first.timestamp() + np.arange(count) * step.total_seconds()
+        starts = first.timestamp() + np.arange(count, dtype=np.float64) * step.total_seconds()
 
         def rows(of: Trace | None) -> Floats:
             if of is None:
@@ -169,7 +169,7 @@ class Grid:
     @property
     def steps(self) -> int:
         """How many steps there are."""
-        return self.actual.shape[1]
+        return int(self.actual.shape[1])
 
     @property
     def end(self) -> datetime:
@@ -197,7 +197,8 @@ class Grid:
         days = -(-self.steps // (HOURS * self.per_hour)) + 1
         padded = np.full((len(self.zones), days * HOURS * self.per_hour), np.nan)
         padded[:, : self.steps] = self.actual
-        return padded.reshape(len(self.zones), days * HOURS, self.per_hour).mean(axis=2)
+        by_hour = padded.reshape(len(self.zones), days * HOURS, self.per_hour)
+        return np.asarray(by_hour.mean(axis=2), np.float64)
 
     def known(self) -> Known:
         """Return what was known at each step; a day or an hour counts once it is over."""

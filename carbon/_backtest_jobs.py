@@ -1,4 +1,4 @@
-"""The jobs of a back-test: from a file, from a rule ("one every hour"), or from rows made elsewhere.
+"""The jobs of a back-test: from a file, from a rule ("one every hour"), or from other rows.
 
 A file is CSV or Parquet, one job a row::
 
@@ -9,7 +9,7 @@ A file is CSV or Parquet, one job a row::
 ``release`` (when it was wanted) and ``hours`` (how long it runs) are needed. ``finish_by`` is a
 duration, a time of day with a zone, or a moment; ``24h`` where it is left out. Energy is ``kw`` or
 ``kwh`` at the server, before PUE; without either it is the watts of the pool. Further columns:
-``hardware``, ``data_class``, ``pools`` (names, with spaces between), ``data_in_gb``,
+``hardware``, ``data_class`` and ``pools`` (names, with spaces between), ``data_in_gb``,
 ``data_out_gb``, ``count`` (how many alike) and ``job`` (a name, for people).
 """
 
@@ -66,12 +66,12 @@ class Group:
 
     Attributes:
         hardware: Hardware class of its pools; ``None``: GPU where home has it, else CPU.
-        data_class: Class of its data; ``None``: only where every class of the fleet may be.
+        data_classes: Classes of its data; empty: only where every class of the fleet may be.
         pools: Names of the only pools that it may use; empty for all.
     """
 
     hardware: Hardware | None = None
-    data_class: str | None = None
+    data_classes: tuple[str, ...] = ()
     pools: tuple[str, ...] = ()
 
 
@@ -354,12 +354,14 @@ class _Groups:
             raise self._found.bad(row, self._hardware, f"{hardware!r} is none", f"Write {known}.")
         return Group(
             hardware=Hardware(hardware) if hardware else None,
-            data_class=self._text(row, self._data_class) or None,
-            pools=tuple(sorted(re.split(r"[\s;|]+", pools)))
-            if (pools := self._text(row, self._pools))
-            else (),
+            data_classes=_names(self._text(row, self._data_class)),
+            pools=_names(self._text(row, self._pools)),
         )
 
     def _text(self, row: int, column: str | None) -> str:
         cell = self._found.columns[column][row] if column else None
         return "" if cell is None else str(cell).strip()
+
+
+def _names(text: str) -> tuple[str, ...]:
+    return tuple(sorted(set(text.replace(";", " ").replace("|", " ").split())))

@@ -159,6 +159,17 @@ def first_free(q: Case, used: Integers, p: int, s: int, length: int) -> int:
 
 
 @compiled
+def is_free(q: Case, used: Integers, p: int, s: int, length: int) -> bool:
+    """Tell whether a slot is free all along from a step on."""
+    if s + length > used.shape[1]:
+        return False
+    for t in range(s, s + length):  # noqa: SIM110 - numba knows no any()
+        if used[p, t] >= q.capacity[p, t]:
+            return False
+    return True
+
+
+@compiled
 def occupy(q: Case, placed: Placed, j: int, p: int, s: int) -> None:
     """Put a job into its place; pool -1 is none."""
     placed.pool[j] = p
@@ -204,9 +215,44 @@ def at_once(q: Case, placed: Placed) -> None:
 
 
 @compiled
-def choose(
-    q: Case, known: Known, placed: Placed, sums: Floats, move: bool, roam: bool
-) -> None:
+def cheapest_free(
+    q: Case, used: Integers, sums: Floats, j: int, p: int, last: int
+) -> tuple[float, int, bool]:
+    """Return value and start of a job's best free place in a pool, and whether anything is known.
+
+    The value is infinite where no place is free or known.
+
+    Args:
+        q: What is replayed.
+        used: Jobs at a time, by pool and step.
+        sums: Running sums of what is believed, from the job's earliest start on.
+        j: The job.
+        p: The pool.
+        last: Last start that is looked at.
+    """
+    now, d, z = q.earliest[j], q.length[j], q.zone[p]
+    there, at_home = energy(q, j, p)
+    best, when, known, full = np.inf, -1, False, now - 1
+    for t in range(now, now + d - 1):
+        if used[p, t] >= q.capacity[p, t]:
+            full = t
+    for s in range(now, last + 1):
+        if used[p, s + d - 1] >= q.capacity[p, s + d - 1]:
+            full = s + d - 1
+        k = s - now
+        value = q.embodied[p] * q.hours[j] + there * (sums[z, k + d] - sums[z, k])
+        if at_home > 0:
+            value += at_home * (sums[q.home_zone, k + d] - sums[q.home_zone, k])
+        if np.isnan(value):
+            break  # nothing is known from here on
+        known = True
+        if full < s and value < best:
+            best, when = value, s
+    return best, when, known
+
+
+@compiled
+def choose(q: Case, known: Known, placed: Placed, sums: Floats, move: bool, roam: bool) -> None:
     """Let each job, at its release, take the free place that is believed to be cleanest.
 
     Args:
@@ -218,44 +264,27 @@ def choose(
         roam: Whether it may run elsewhere than at home.
     """
     seen = -1
-    pools = len(q.pue)
     for j in range(len(q.earliest)):
-        now, d, group = q.earliest[j], q.length[j], q.group[j]
-        if now != seen:
-            believe(known, now, sums)
-            seen = now
-        last = q.latest[j] if move else now
+        if q.earliest[j] != seen:
+            seen = q.earliest[j]
+            believe(known, seen, sums)
+        group = q.group[j]
         home = q.home[group]
-        best, where, when, blind = np.inf, -1, -1, True
-        for i in range(pools if roam else 1):
-            # Home first: of two that are alike, it is taken.
-            p = home if i == 0 else (i - 1 if i - 1 < home else i)
-            if not q.permitted[group, p]:
-                continue
-            z = q.zone[p]
-            there, at_home = energy(q, j, p)
-            fixed = q.embodied[p] * q.hours[j]
-            full = now - 1
-            for t in range(now, now + d - 1):
-                if placed.used[p, t] >= q.capacity[p, t]:
-                    full = t
-            for s in range(now, last + 1):
-                if placed.used[p, s + d - 1] >= q.capacity[p, s + d - 1]:
-                    full = s + d - 1
-                k = s - now
-                value = fixed + there * (sums[z, k + d] - sums[z, k])
-                if at_home > 0:
-                    value += at_home * (sums[q.home_zone, k + d] - sums[q.home_zone, k])
-                if np.isnan(value):
-                    break  # nothing is known from here on
-                blind = False
-                if full < s and value < best:
+        last = q.latest[j] if move else seen
+        # Home first: of two places that are alike, the one at home is taken.
+        best, when, told = cheapest_free(q, placed.used, sums, j, home, last)
+        where = home
+        for p in range(len(q.pue) if roam else 0):
+            if p != home and q.permitted[group, p]:
+                value, s, more = cheapest_free(q, placed.used, sums, j, p, last)
+                told = told or more
+                if value < best:
                     best, where, when = value, p, s
-        placed.blind[j] = blind
-        if where >= 0:
+        placed.blind[j] = not told
+        if when >= 0:
             occupy(q, placed, j, where, when)
         else:
-            queue(q, placed, j, roam and not blind)
+            queue(q, placed, j, roam and told)
 
 
 @compiled
@@ -286,14 +315,8 @@ def threshold(q: Case, clean: Flags, placed: Placed) -> None:
             for i in range(many):
                 j = waiting[i]
                 home = q.home[q.group[j]]
-                wants = q.latest[j] <= s if urgent else True
-                if wants:
-                    free = s + q.length[j] <= len(clean)
-                    for t in range(s, min(s + q.length[j], len(clean))):
-                        if placed.used[home, t] >= q.capacity[home, t]:
-                            free = False
-                            break
-                    if free:
+                if not urgent or q.latest[j] <= s:
+                    if is_free(q, placed.used, home, s, q.length[j]):
                         occupy(q, placed, j, home, s)
                         continue
                     placed.queued[j] = True

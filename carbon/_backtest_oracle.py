@@ -1,4 +1,4 @@
-"""The back-test's oracle: all jobs packed with perfect foresight, and a bound on what any plan saves.
+"""The back-test's oracle: all jobs packed with perfect foresight, and a bound on any plan.
 
 A year is packed in parts, one after the other, within the capacity that those before it left. Each
 part looks further ahead than its own jobs can run, and leaves those later jobs to the next part.
@@ -46,8 +46,8 @@ def oracle(q: Case, placed: Placed, actual: Floats) -> float | None:
     longest = int((q.latest + q.length - q.earliest).max())
     for first, stop in _parts(q.earliest, longest):
         begin = int(q.earliest[first])
-        last = len(q.earliest) if stop == len(q.earliest) else int(q.earliest[stop - 1]) + longest
-        ahead = int(np.searchsorted(q.earliest, last, side="right"))
+        last = q.earliest[stop - 1] + longest
+        ahead = max(stop, int(np.searchsorted(q.earliest, last, side="right")))
         end = int((q.latest[first:ahead] + q.length[first:ahead]).max())
         jobs = _jobs(q, actual, first, ahead, begin)
         left = np.maximum(q.capacity - placed.used, 0)[:, begin:end]

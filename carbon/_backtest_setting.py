@@ -103,9 +103,7 @@ class Setting:
         latest = np.maximum(earliest, last)
         self._refuse_uncovered(jobs, earliest, latest + length)
         permitted = np.array([self._permitted(group) for group in jobs.groups])
-        home = np.array(
-            [self._home(row) for row in permitted]
-        )
+        home = np.array([self._home(row) for row in permitted])
         pools = self.pools
         return Case(
             earliest=earliest,
@@ -174,7 +172,7 @@ class Setting:
 
     def _permitted(self, group: Group) -> NDArray[np.bool_]:
         # A job that names no class of data is taken to be of all of them: never too freely placed.
-        classes = [group.data_class] if group.data_class else list(self.fleet.residency)
+        classes = group.data_classes or tuple(self.fleet.residency)
         able = self._able(group)
         if not any(able):
             raise BadInput(
@@ -189,8 +187,8 @@ class Setting:
         if not any(found):
             names = ", ".join(pool.name for pool, can in zip(self.pools, able, strict=True) if can)
             raise ResidencyError(
-                f"{' and '.join(map(repr, classes))} data may be in none of {names}. Name the "
-                "job's data_class, or change [residency] in the fleet file."
+                f"{' and '.join(map(repr, classes))} data may be in none of {names}. Give the job "
+                "its own data_class, or change [residency] in the fleet file."
             )
         return np.array(found)
 

@@ -11,24 +11,23 @@
     carbon deployments render                           write prefect.yaml
     carbon regions                                      the catalogue with its sources
     carbon outlook                                      what is believed of the grid, and why
+    carbon backtest                                     what policies would have saved
 """
 
 from __future__ import annotations
 
 import asyncio
 import sys
-from collections.abc import Coroutine, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Any, TypeVar
+from typing import Annotated, Any
 
 import cyclopts
-import httpx
 import yaml
 from cyclopts import App, Parameter, validators
 from prefect.client.orchestration import get_client
-from prefect.settings import get_current_settings
 from pydantic import ValidationError
 from rich.console import Console
 from rich.markup import escape
@@ -36,7 +35,8 @@ from rich.markup import escape
 from carbon import BadInput, CarbonAwareError, CarbonPolicy, regions
 from deployments._advice import advice, asked_again, learned, nobody_asked, standings
 from deployments._arguments import Picture, Whole, parameters, write
-from deployments._errors import PrefectUnavailable
+from deployments._ask import ask_prefect
+from deployments._backtest import backtest
 from deployments._explain import explain_run
 from deployments._jobs import job as find_job
 from deployments._jobs import jobs
@@ -69,10 +69,10 @@ pools = App(name="pools", help="Work pools: compare the fleet file with Prefect,
 deployments = App(name="deployments", help="prefect.yaml: render it, or check it.")
 app.command(pools)
 app.command(deployments)
+app.command(backtest)
 
 Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for machines.")]
 Policy = Annotated[CarbonPolicy | None, Parameter(name="*")]
-_T = TypeVar("_T")
 
 
 @app.command
@@ -132,7 +132,9 @@ def submit(
         Names the logical run: the same key never makes a second one.
     """
     found = find_job(job)
-    made = _run(submit_run(found, parameters(param), policy=policy, data_class=data_class, key=key))
+    made = ask_prefect(
+        submit_run(found, parameters(param), policy=policy, data_class=data_class, key=key)
+    )
     if json:
         out.print_json(made.model_dump_json())
         return
@@ -156,7 +158,7 @@ def explain(flow_run: str, *, json: Json = False) -> None:
     flow_run
         Id or name of the flow run, or the address of its page.
     """
-    told = _run(explain_run(flow_run))
+    told = ask_prefect(explain_run(flow_run))
     if json:
         out.print_json(told.model_dump_json())
     else:
@@ -172,7 +174,7 @@ def start(flow_run: str, *, json: Json = False) -> None:
     flow_run
         Id or name of the flow run, or the address of its page.
     """
-    run = _run(start_run(flow_run))
+    run = ask_prefect(start_run(flow_run))
     told = {"flow_run_id": str(run.id), "name": run.name}
     tell(f"{run.name} starts now.", told, as_json=json)
 
@@ -238,7 +240,7 @@ def show_pools(*, json: Json = False) -> None:
         async with get_client() as client:
             return await inspect(load_fleet(Settings.load().fleet), client)
 
-    show_registration(_run(ask()), FOUND, as_json=json)
+    show_registration(ask_prefect(ask()), FOUND, as_json=json)
 
 
 @pools.command
@@ -255,7 +257,7 @@ def apply(*, prune: bool = False, json: Json = False) -> None:
         async with get_client() as client:
             return await register(load_fleet(Settings.load().fleet), client, prune=prune)
 
-    show_registration(_run(ask()), DONE, as_json=json)
+    show_registration(ask_prefect(ask()), DONE, as_json=json)
 
 
 @deployments.command(name="render")
@@ -333,17 +335,6 @@ def _fail(error: Exception) -> None:
         f"[bold red]error:[/] {escape(str(cause or error))}", highlight=False
     )
     sys.exit(2)
-
-
-def _run(work: Coroutine[Any, Any, _T]) -> _T:
-    """Do what asks Prefect; without an address it would quietly ask a server of its own."""
-    if get_current_settings().api.url is None:
-        work.close()
-        raise PrefectUnavailable.unnamed()
-    try:
-        return asyncio.run(work)
-    except httpx.HTTPError as error:
-        raise PrefectUnavailable.of(error) from error
 
 
 def _rendered() -> str:

@@ -1,0 +1,29 @@
+"""Asking Prefect from the command line."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+import httpx
+from prefect.settings import get_current_settings
+
+from deployments._errors import PrefectUnavailable
+
+_T = TypeVar("_T")
+
+
+def ask_prefect(work: Coroutine[Any, Any, _T]) -> _T:
+    """Do what asks Prefect; without an address it would quietly ask a server of its own.
+
+    Raises:
+        PrefectUnavailable: No address is set, or nobody answers there.
+    """
+    if get_current_settings().api.url is None:
+        work.close()
+        raise PrefectUnavailable.unnamed()
+    try:
+        return asyncio.run(work)
+    except httpx.HTTPError as error:
+        raise PrefectUnavailable.of(error) from error

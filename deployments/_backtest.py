@@ -1,0 +1,200 @@
+"""``carbon backtest``: what policies would have saved, with no more than was known at the time.
+
+::
+
+    carbon backtest                                      the shipped fleet on a modelled grid
+    carbon backtest --traces my-grid.parquet             your grid, one job every six hours
+    carbon backtest my-jobs.csv --traces my-grid.csv     your jobs
+    carbon backtest --runs 30 --traces my-grid.csv       what your Prefect runs of 30 days were
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import Parameter, validators
+from rich.markup import escape
+
+from carbon import Hardware
+from carbon._backtest_report import MEANING, Backtest, PolicyResult, Way
+from deployments._screen import out, table, write
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_Whole = validators.Number(gte=1)
+
+
+def backtest(
+    jobs: Path | None = None,
+    /,
+    *,
+    every: str = "6h",
+    hours: float = 2.0,
+    slack: str = "24h",
+    kw: float | None = None,
+    count: Annotated[int, Parameter(validator=_Whole)] = 1,
+    hardware: Hardware | None = None,
+    data_class: Sequence[str] = (),
+    days: Annotated[int, Parameter(validator=_Whole)] | None = None,
+    runs: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=366))] | None = None,
+    traces: Path | None = None,
+    column: str = "g_per_kwh",
+    forecasts: Path | None = None,
+    forecast_column: str = "g_per_kwh",
+    ahead: str = "24h",
+    policy: Sequence[Way] = (),
+    quantile: float = 0.3,
+    picture: Path | None = None,
+    json: Annotated[
+        bool, Parameter(name="--json", negative="", help="Print JSON for machines.")
+    ] = False,
+) -> None:
+    """Say what policies would have saved, with no more than was known at the time.
+
+    Jobs arrive one after the other, each policy places them within the pools' capacity, and what
+    they come to is settled with the intensities that came. Asks nobody, but for --runs.
+
+    Parameters
+    ----------
+    jobs
+        CSV or Parquet file, one job a row: release, hours, and maybe finish_by, kw or kwh,
+        hardware, data_class, pools, data_in_gb, data_out_gb, count. Without it, jobs alike are
+        made up.
+    every
+        Made-up jobs: time from one to the next.
+    hours
+        Made-up jobs: how long each runs.
+    slack
+        Made-up jobs: how much later than at once each may start.
+    kw
+        Made-up jobs: power at the server. By default the watts of the pool.
+    count
+        Made-up jobs: how many at each time.
+    hardware
+        Made-up jobs: cpu or gpu. By default gpu where home has it.
+    data_class
+        Made-up jobs: class of their data. By default they run only where every class may be.
+    days
+        Made-up jobs: for how many days. By default to the end of the trace, or 28 modelled days.
+    runs
+        Take the finished runs of the last so many days out of Prefect as the jobs.
+    traces
+        CSV or Parquet file of what came, like CARBON_REPLAY, which is the default; without either
+        the grid is modelled.
+    column
+        Value column of a long trace file.
+    forecasts
+        File of what had been forecast of each hour. Without it, and beyond it, the statistical
+        forecast serves, made from nothing but the hours before.
+    forecast_column
+        Value column of a long forecast file.
+    ahead
+        How long ahead of each hour its forecast was known.
+    policy
+        A policy to compare; may be given again. By default all of them.
+    quantile
+        threshold: the cleanest part of the last two weeks in which it starts a job.
+    picture
+        Also draw it to this PNG.
+    """
+    # The compiled kernels take a second to load, which no other verb should pay for.
+    from deployments._backtest_run import Wanted, replayed  # noqa: PLC0415
+
+    found = replayed(
+        Wanted(
+            jobs=jobs,
+            every=every,
+            hours=hours,
+            slack=slack,
+            kw=kw,
+            count=count,
+            hardware=hardware,
+            data_classes=tuple(data_class),
+            days=days,
+            runs=runs,
+            traces=traces,
+            column=column,
+            forecasts=forecasts,
+            forecast_column=forecast_column,
+            ahead=ahead,
+            ways=tuple(policy) or tuple(Way),
+            quantile=quantile,
+        )
+    )
+    if picture is not None:
+        from deployments._backtest_picture import backtest_picture  # noqa: PLC0415
+
+        write(picture, backtest_picture(found))
+    if json:
+        out.print_json(found.model_dump_json())
+        return
+    _show(found)
+
+
+def _show(found: Backtest) -> None:
+    modelled = " [yellow](modelled)[/]" if found.modelled else ""
+    out.print(
+        f"[bold]{found.jobs:,} jobs[/] from {escape(found.jobs_source)}, "
+        f"{found.first:%d %b %Y} to {found.end:%d %b %Y}, home {escape(found.home)}"
+    )
+    out.print(f"Grid: {escape(found.grid)}{modelled}, steps of {found.step // _MINUTE} min")
+    out.print(f"Decided by: {escape(found.forecasts)}")
+    out.print(table([_row(row, found) for row in found.results]))
+    out.print("Jobs at a time, at most, of the pool's capacity:")
+    out.print(table(_peaks(found)))
+    for row in found.results:
+        out.print(f"[dim]{row.policy}: {MEANING[row.policy]}[/]")
+    for note in _notes(found):
+        out.print(f"[yellow]note[/] {escape(note)}")
+
+
+_MINUTE = timedelta(minutes=1)
+
+
+def _row(row: PolicyResult, found: Backtest) -> dict[str, str]:
+    saved = "-" if row.saved_percent is None else f"{row.saved_percent:.1f} %"
+    if row.policy is Way.ORACLE and found.gap_percent is not None:
+        saved += f" (within {max(found.gap_percent, 0.01):.2f} % of the best)"
+    return {
+        "policy": row.policy.value,
+        "kgCO2e": f"{row.kg:,.3g}" if row.kg < 1000 else f"{row.kg:,.0f}",  # noqa: PLR2004
+        "saved": saved,
+        "USD": f"{row.usd:,.2f}",
+        "delay, mean": f"{row.mean_delay_hours:.1f} h",
+        "delay, p95": f"{row.p95_delay_hours:.1f} h",
+        "too late": f"{row.misses:,}",
+        "queued": f"{row.queued:,}",
+    }
+
+
+def _peaks(found: Backtest) -> list[dict[str, str]]:
+    """Return a row for each pool that any policy used."""
+    pools = zip(*(row.peaks for row in found.results), strict=True)
+    return [
+        {"pool": peaks[0].pool, "grid zone": peaks[0].zone}
+        | {
+            row.policy.value: f"{peak.peak} of {peak.capacity}"
+            for row, peak in zip(found.results, peaks, strict=True)
+        }
+        for peaks in pools
+        if any(peak.peak for peak in peaks)
+    ]
+
+
+def _notes(found: Backtest) -> Iterator[str]:
+    yield from found.notes
+    for row in found.results:
+        if row.unplaced:
+            yield (
+                f"{row.policy}: {row.unplaced:,} jobs found no slot before the trace ends. They "
+                "are in no sum, so nothing is said of savings: the pools are too small for them."
+            )
+        if row.blind:
+            yield (
+                f"{row.policy}: {row.blind:,} jobs started at once at home, for lack of two weeks "
+                "of the past to forecast from."
+            )

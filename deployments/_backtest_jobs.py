@@ -1,0 +1,121 @@
+"""Past runs of the entry deployments as jobs of a back-test."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterName,
+    FlowFilter,
+    FlowFilterName,
+    FlowRunFilter,
+    FlowRunFilterExpectedStartTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
+from prefect.client.schemas.objects import FlowRun, StateType
+from pydantic import ValidationError
+
+from carbon import BadInput, CarbonPolicy, Clock, Fleet, Hardware
+from carbon._backtest_jobs import LONGEST, Group, JobList, JobRow, job_list
+from deployments._jobs import Job
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator
+
+_PAGE: Final = 200
+_SHORTEST: Final = timedelta(minutes=1)
+
+
+async def past_jobs(jobs: Iterable[Job], fleet: Fleet, since: datetime, clock: Clock) -> JobList:
+    """Make jobs out of the completed runs of the entry deployments.
+
+    A job was wanted when its run was due first, and runs as long as the run was seen running: its
+    light stages, and the wait for its heavy ones, on the hardware of the first heavy stage.
+
+    Args:
+        jobs: Whose runs.
+        fleet: The fleet, for the hardware and the regions of a run's policy.
+        since: From when on, in grid time.
+        clock: How grid time relates to life.
+
+    Raises:
+        BadInput: There is no such run.
+    """
+    rows = []
+    async with get_client() as client:
+        for job in jobs:
+            async for run in _runs(client, job, clock.wall(since)):
+                row = _row(job, run, fleet, clock)
+                if row is not None:
+                    rows.append(row)
+    if not rows:
+        raise BadInput(
+            "--runs",
+            f"Prefect has no completed run of an entry deployment since {since:%Y-%m-%d %H:%M} UTC",
+            "Ask for more days, or check PREFECT_API_URL.",
+        )
+    return job_list(rows, "past Prefect runs")
+
+
+def _row(job: Job, run: FlowRun, fleet: Fleet, clock: Clock) -> JobRow | None:
+    if run.expected_start_time is None or run.start_time is None:
+        return None
+    began = run.start_time
+    length = clock.grid(began + run.total_run_time) - clock.grid(began)
+    length = min(max(length, _SHORTEST), LONGEST)
+    release = clock.grid(run.expected_start_time)
+    policy = _policy(job, run)
+    due = max(policy.deadline(release), release + length)
+    hardware = next(
+        (fleet.home_pool(stage).hardware for stage in job.workload.stages if stage.heavy),
+        Hardware.CPU,
+    )
+    own = run.parameters.get("data_class")
+    classes = {job.workload.data_class, *([own] if isinstance(own, str) else [])}
+    regions = policy.only_regions or ()
+    return JobRow(
+        release=release,
+        finish_by=due,
+        hours=length / timedelta(hours=1),
+        group=Group(
+            hardware=hardware,
+            data_classes=tuple(sorted(classes)),
+            pools=tuple(pool.name for pool in fleet.pools if pool.region in regions),
+        ),
+        where=f"run {run.name}",
+    )
+
+
+def _policy(job: Job, run: FlowRun) -> CarbonPolicy:
+    """Return a run's policy; the job's own where nobody can read the run's any more."""
+    try:
+        given = CarbonPolicy.model_validate(run.parameters.get("policy") or {})
+        return job.policy_for(given)
+    except (ValidationError, BadInput):
+        return job.policy
+
+
+async def _runs(client: PrefectClient, job: Job, since: datetime) -> AsyncIterator[FlowRun]:
+    done = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED]))
+    offset = 0
+    while True:
+        page = await client.read_flow_runs(
+            flow_filter=FlowFilter(name=FlowFilterName(any_=[job.name])),
+            deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=["entry"])),
+            flow_run_filter=FlowRunFilter(
+                state=done,
+                expected_start_time=FlowRunFilterExpectedStartTime(after_=since),
+            ),
+            limit=_PAGE,
+            offset=offset,
+        )
+        for run in page:
+            yield run
+        if len(page) < _PAGE:
+            return
+        offset += _PAGE

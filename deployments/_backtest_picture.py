@@ -1,0 +1,126 @@
+"""The back-test as a picture: what each policy saves, and where and when it runs the jobs."""
+
+from __future__ import annotations
+
+import io
+import textwrap
+from typing import Any
+
+import altair as alt
+import polars as pl
+
+from carbon._backtest_report import Backtest, Way
+
+_WIDTH, _BAR, _STRIP = 560, 26, 110
+_LINE = 140
+_SAVED, _LOST = "#1a7f37", "#cf222e"
+_SHOWN = (Way.AT_ONCE, Way.BOTH, Way.ORACLE)
+"""Policies whose usual day is drawn; the others lie in between."""
+
+
+def backtest_picture(found: Backtest) -> bytes:
+    """Draw a back-test.
+
+    Returns:
+        A PNG.
+    """
+    strips = [_grid(found), *(_running(found, way) for way in _shown(found))]
+    chart = (
+        alt.vconcat(_savings(found), *strips)
+        .resolve_scale(color="independent")
+        .properties(
+            title=alt.TitleParams(
+                f"{found.jobs:,} jobs, {found.first:%d %b %Y} to {found.end:%d %b %Y}"
+                f"{', on a modelled grid' if found.modelled else ''}",
+                subtitle=_notes(found),
+                anchor="start",
+                subtitleColor="#57606a",
+            )
+        )
+        .configure_view(stroke=None)
+        .configure_axis(gridColor="#eaeef2")
+    )
+    buffer = io.BytesIO()
+    chart.save(buffer, format="png", scale_factor=1.5)
+    return buffer.getvalue()
+
+
+def _shown(found: Backtest) -> list[Way]:
+    replayed = [row.policy for row in found.results]
+    return [way for way in _SHOWN if way in replayed]
+
+
+def _savings(found: Backtest) -> Any:  # noqa: ANN401  altair's fluent types do not survive strict checking
+    rows = [
+        {
+            "policy": row.policy.value,
+            "saved": row.saved_percent or 0.0,
+            "text": "unknown: not all jobs ran"
+            if row.saved_percent is None
+            else f"{row.saved_percent:.1f} %, {row.mean_delay_hours:.1f} h later, "
+            f"{row.misses:,} too late",
+        }
+        for row in found.results
+    ]
+    base = alt.Chart(pl.DataFrame(rows)).encode(
+        y=alt.Y("policy:N", sort=[row.policy.value for row in found.results], title=None),
+        x=alt.X("saved:Q", title="saved against at once at home, % of gCO2e"),
+    )
+    bars = base.mark_bar().encode(
+        color=alt.condition("datum.saved >= 0", alt.value(_SAVED), alt.value(_LOST))
+    )
+    told = base.mark_text(align="left", dx=4).encode(text="text:N", x=alt.X("end:Q"))
+    told = told.transform_calculate(end="max(datum.saved, 0)")
+    return (bars + told).properties(width=_WIDTH, height=_BAR * len(rows))
+
+
+def _grid(found: Backtest) -> Any:  # noqa: ANN401  as above
+    rows = [{"hour": row.hour, "g": row.g_per_kwh, "zone": row.zone} for row in found.hours]
+    return (
+        alt.Chart(pl.DataFrame(rows))
+        .mark_line(interpolate="step-after", strokeWidth=2)
+        .encode(
+            x=_hour(),
+            y=alt.Y("g:Q", title="gCO2e/kWh", scale=alt.Scale(zero=True)),
+            color=_zone(found),
+        )
+        .properties(width=_WIDTH, height=_STRIP, title="The grid's usual day, as it came")
+    )
+
+
+def _running(found: Backtest, way: Way) -> Any:  # noqa: ANN401  as above
+    rows = [
+        {"hour": row.hour, "end": row.hour + 1, "jobs": row.running[way], "zone": row.zone}
+        for row in found.hours
+    ]
+    return (
+        alt.Chart(pl.DataFrame(rows))
+        .mark_bar()
+        .encode(
+            x=_hour(),
+            x2="end:Q",
+            y=alt.Y("jobs:Q", title="jobs at a time", stack=True),
+            color=_zone(found),
+        )
+        .properties(width=_WIDTH, height=_STRIP, title=f"{way.value}: where and when jobs ran")
+    )
+
+
+def _hour() -> alt.X:
+    return alt.X(
+        "hour:Q",
+        title="Hour of the day (UTC)",
+        scale=alt.Scale(domain=[0, 24]),
+        axis=alt.Axis(values=list(range(0, 25, 3))),
+    )
+
+
+def _zone(found: Backtest) -> alt.Color:
+    zones = list(dict.fromkeys(row.zone for row in found.hours))
+    return alt.Color("zone:N", title="Grid zone", scale=alt.Scale(domain=zones, scheme="tableau20"))
+
+
+def _notes(found: Backtest) -> list[str]:
+    """Return what must be read beside the picture, in lines that fit above it."""
+    told = (f"Grid: {found.grid}", f"Decided by: {found.forecasts}", *found.notes)
+    return [line for note in told for line in textwrap.wrap(note, _LINE)]

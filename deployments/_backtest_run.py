@@ -1,0 +1,119 @@
+"""What ``carbon backtest`` replays: jobs, trace and forecasts, from what a person has asked for."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from carbon import BadInput, Fleet, Hardware
+from carbon._backtest import backtest, first_release
+from carbon._backtest_grid import Trace, read_trace, typical_trace
+from carbon._backtest_jobs import LONGEST, Every, Group, JobList, duration, read_jobs
+from carbon._backtest_report import Backtest, Way
+from deployments._ask import ask_prefect
+from deployments._backtest_jobs import past_jobs
+from deployments._jobs import jobs as known_jobs
+from deployments._settings import Settings
+from work_pools import load_fleet
+
+_MODELLED_DAYS = 28
+_DAY = timedelta(days=1)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """What a person has asked for; see :func:`deployments._backtest.backtest`."""
+
+    jobs: Path | None
+    every: str
+    hours: float
+    slack: str
+    kw: float | None
+    count: int
+    hardware: Hardware | None
+    data_classes: tuple[str, ...]
+    days: int | None
+    runs: int | None
+    traces: Path | None
+    column: str
+    forecasts: Path | None
+    forecast_column: str
+    ahead: str
+    ways: tuple[Way, ...]
+    quantile: float
+
+
+def replayed(wanted: Wanted) -> Backtest:
+    """Replay what a person has asked for.
+
+    Raises:
+        BadInput: A file, an argument or a setting is wrong, or they do not go together.
+        ResidencyError: A job's data may be in no pool that it can use.
+        PrefectUnavailable: Past runs were asked for, and the Prefect API did not answer.
+    """
+    settings = Settings.load()
+    fleet = load_fleet(settings.fleet)
+    if wanted.jobs is not None and wanted.runs is not None:
+        raise BadInput("--runs", "stands beside a file of jobs", "Give one of the two.")
+    path = wanted.traces or settings.replay
+    if path is None and wanted.forecasts is not None:
+        raise BadInput(
+            "--forecasts", "stands without --traces", "Give what came, too, to settle with."
+        )
+    trace = None if path is None else read_trace(path, wanted.column)
+    jobs = _jobs(wanted, settings, fleet, trace)
+    ahead = duration("--ahead", wanted.ahead)
+    if trace is None:
+        trace = _modelled(fleet, jobs)
+        forecasts, ahead = trace, LONGEST
+    elif wanted.forecasts is not None:
+        forecasts = read_trace(wanted.forecasts, wanted.forecast_column)
+    else:
+        forecasts = None
+    return backtest(
+        jobs,
+        fleet,
+        trace,
+        forecasts=forecasts,
+        ahead=ahead,
+        ways=wanted.ways,
+        quantile=wanted.quantile,
+    )
+
+
+def _jobs(wanted: Wanted, settings: Settings, fleet: Fleet, trace: Trace | None) -> JobList:
+    if wanted.jobs is not None:
+        return read_jobs(wanted.jobs)
+    if wanted.runs is not None:
+        clock = settings.make_clock()
+        since = clock.now() - timedelta(days=wanted.runs)
+        return ask_prefect(past_jobs(known_jobs().values(), fleet, since, clock))
+    slack = duration("--slack", wanted.slack)
+    every = Every(
+        every=duration("--every", wanted.every),
+        hours=wanted.hours,
+        slack=slack,
+        kw=wanted.kw,
+        count=wanted.count,
+        group=Group(hardware=wanted.hardware, data_classes=wanted.data_classes),
+    )
+    if trace is None:
+        days = _DAY * (wanted.days or _MODELLED_DAYS)
+        today = settings.make_clock().now().astimezone(UTC)
+        end = datetime(today.year, today.month, today.day, tzinfo=UTC)
+        return every.jobs(end - days, end)
+    first = first_release(trace.first, forecast=wanted.forecasts is not None)
+    end = trace.end
+    if wanted.days is not None:
+        span = slack + timedelta(hours=wanted.hours)
+        end = min(end, first + _DAY * wanted.days + span)
+    return every.jobs(first, end)
+
+
+def _modelled(fleet: Fleet, jobs: JobList) -> Trace:
+    """Return modelled days around the jobs, with two weeks of the past and room to queue."""
+    first = datetime.fromtimestamp(float(jobs.release.min()), UTC) - LONGEST
+    end = datetime.fromtimestamp(float(jobs.due.max()), UTC) + 2 * _DAY
+    zones = list(dict.fromkeys(pool.place.zone for pool in fleet.pools))
+    return typical_trace(zones, first, end)
