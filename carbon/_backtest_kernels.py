@@ -197,14 +197,10 @@ def queue(q: Case, placed: Placed, j: int, roam: bool) -> None:
 
 @compiled
 def occupy_all(q: Case, placed: Placed, first: int, pool: Integers, start: Integers) -> None:
-    """Put some jobs, from one on, into their places; those with pool -1 then queue."""
+    """Put some jobs, from one on, into their places; those with pool -1 wait for :func:`rest`."""
     for i in range(len(pool)):
         if pool[i] >= 0:
             occupy(q, placed, first + i, pool[i], start[i])
-    for i in range(len(pool)):
-        if pool[i] < 0:
-            queue(q, placed, first + i, True)
-            placed.queued[first + i] = True
 
 
 @compiled
@@ -249,6 +245,32 @@ def cheapest_free(
         if full < s and value < best:
             best, when = value, s
     return best, when, known
+
+
+@compiled
+def rest(q: Case, placed: Placed, sums: Floats) -> None:
+    """Put each job without a place into the cleanest free one, or let it queue.
+
+    Args:
+        q: What is replayed.
+        placed: In and out.
+        sums: Running sums of the intensity that came, by zone and step, beginning with 0.
+    """
+    for j in range(len(q.earliest)):
+        if placed.pool[j] >= 0:
+            continue
+        best, where, when = np.inf, -1, -1
+        ahead = sums[:, q.earliest[j] :]
+        for p in range(len(q.pue)):
+            if q.permitted[q.group[j], p]:
+                value, s, _ = cheapest_free(q, placed.used, ahead, j, p, q.latest[j])
+                if value < best:
+                    best, where, when = value, p, s
+        if where >= 0:
+            occupy(q, placed, j, where, when)
+        else:
+            queue(q, placed, j, True)
+            placed.queued[j] = True
 
 
 @compiled
