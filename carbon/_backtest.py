@@ -127,15 +127,7 @@ class Replay:
 
     def run(self, way: Way) -> tuple[Placed, float | None]:
         """Place all jobs by one policy; return also the oracle's bound in gCO2e."""
-        q = self.case
-        n = len(q.earliest)
-        placed = Placed(
-            np.full(n, -1),
-            np.full(n, -1),
-            np.zeros(n, np.bool_),
-            np.zeros(n, np.bool_),
-            np.zeros_like(q.capacity),
-        )
+        q, placed = self.case, self.nobody()
         if way is Way.AT_ONCE:
             kernels.at_once(q, placed)
         elif way is Way.THRESHOLD:
@@ -148,6 +140,17 @@ class Replay:
             sums = np.empty((len(self.setting.grid.zones), longest + 1))
             kernels.choose(q, self.known, placed, sums, move, roam)
         return placed, None
+
+    def nobody(self) -> Placed:
+        """Return what becomes of the jobs before any is placed."""
+        n = len(self.case.earliest)
+        return Placed(
+            pool=np.full(n, -1),
+            start=np.full(n, -1),
+            queued=np.zeros(n, np.bool_),
+            blind=np.zeros(n, np.bool_),
+            used=np.zeros_like(self.case.capacity),
+        )
 
     def report(self, outcomes: Sequence[Outcome]) -> Backtest:
         """Put together what policies came to; the first one is the baseline."""

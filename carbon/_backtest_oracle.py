@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
     from carbon._kernels import Floats, Integers
 
-_PART: Final = 45_000
+PART: Final = 45_000
 """Jobs that are packed together, at least."""
 
 _MANY: Final = 4
@@ -34,20 +34,21 @@ _LONG: Final = 3
 """The least length of a part, in units of the longest time that a job has."""
 
 
-def oracle(q: Case, placed: Placed, actual: Floats) -> float | None:
+def oracle(q: Case, placed: Placed, actual: Floats, *, part: int = PART) -> float | None:
     """Pack all jobs with what came, and return what no plan can cost less than, in gCO2e.
 
     Args:
         q: What is replayed.
         placed: Out.
         actual: What came, gCO2e per kWh; by zone and step.
+        part: Jobs that are packed together, at least.
 
     Returns:
         The bound; ``None`` where not all jobs find a slot in time: they queue, and it proves
         nothing of plans that are late.
     """
     work = _Packing(q, placed, actual)
-    parts = list(_parts(q.earliest, work.longest))
+    parts = list(_parts(q.earliest, work.longest, part))
     half = len(parts) // 2 if len(parts) >= _MANY else 0
     if half:
         # Compiled code lets other threads run, so each half of the time has its own.
@@ -105,14 +106,14 @@ class _Packing:
         return begin, found
 
 
-def _parts(earliest: Integers, longest: int) -> Iterator[tuple[int, int]]:
+def _parts(earliest: Integers, longest: int, part: int) -> Iterator[tuple[int, int]]:
     """Yield first and last job of each part; jobs of one step stay together."""
     jobs, first = len(earliest), 0
     while first < jobs:
         reach = np.searchsorted(earliest, earliest[first] + _LONG * longest)
-        stop = max(first + _PART, int(reach))
+        stop = max(first + part, int(reach))
         stop = int(np.searchsorted(earliest, earliest[min(stop, jobs) - 1], side="right"))
-        stop = jobs if jobs - stop < _PART // 4 else stop
+        stop = jobs if jobs - stop < part // 4 else stop
         yield first, stop
         first = stop
 

@@ -13,6 +13,9 @@ from carbon._backtest_report import Backtest, Way
 
 _WIDTH, _BAR, _STRIP = 560, 26, 110
 _LINE = 140
+_LAST = 23
+_ROOM = 140
+"""End of the axis in percent: beside the longest bar its text must find room."""
 _SAVED, _LOST = "#1a7f37", "#cf222e"
 _SHOWN = (Way.AT_ONCE, Way.BOTH, Way.ORACLE)
 """Policies whose usual day is drawn; the others lie in between."""
@@ -64,7 +67,11 @@ def _savings(found: Backtest) -> Any:  # noqa: ANN401  altair's fluent types do 
     ]
     base = alt.Chart(pl.DataFrame(rows)).encode(
         y=alt.Y("policy:N", sort=[row.policy.value for row in found.results], title=None),
-        x=alt.X("saved:Q", title="saved against at once at home, % of gCO2e"),
+        x=alt.X(
+            "saved:Q",
+            title="saved against at once at home, % of gCO2e",
+            scale=alt.Scale(domainMax=_ROOM),
+        ),
     )
     bars = base.mark_bar().encode(
         color=alt.condition("datum.saved >= 0", alt.value(_SAVED), alt.value(_LOST))
@@ -75,7 +82,11 @@ def _savings(found: Backtest) -> Any:  # noqa: ANN401  altair's fluent types do 
 
 
 def _grid(found: Backtest) -> Any:  # noqa: ANN401  as above
-    rows = [{"hour": row.hour, "g": row.g_per_kwh, "zone": row.zone} for row in found.hours]
+    rows = [
+        {"hour": hour, "g": row.g_per_kwh, "zone": row.zone}
+        for row in found.hours
+        for hour in _edges(row.hour)
+    ]
     return (
         alt.Chart(pl.DataFrame(rows))
         .mark_line(interpolate="step-after", strokeWidth=2)
@@ -90,20 +101,25 @@ def _grid(found: Backtest) -> Any:  # noqa: ANN401  as above
 
 def _running(found: Backtest, way: Way) -> Any:  # noqa: ANN401  as above
     rows = [
-        {"hour": row.hour, "end": row.hour + 1, "jobs": row.running[way], "zone": row.zone}
+        {"hour": hour, "jobs": row.running[way], "zone": row.zone}
         for row in found.hours
+        for hour in _edges(row.hour)
     ]
     return (
         alt.Chart(pl.DataFrame(rows))
-        .mark_bar()
+        .mark_area(interpolate="step-after")
         .encode(
             x=_hour(),
-            x2="end:Q",
             y=alt.Y("jobs:Q", title="jobs at a time", stack=True),
             color=_zone(found),
         )
         .properties(width=_WIDTH, height=_STRIP, title=f"{way.value}: where and when jobs ran")
     )
+
+
+def _edges(hour: int) -> tuple[int, ...]:
+    """Return where a step is drawn: the last one also where it ends."""
+    return (hour, hour + 1) if hour == _LAST else (hour,)
 
 
 def _hour() -> alt.X:

@@ -1,0 +1,428 @@
+"""The back-test: within capacity, never ahead of its time, and no policy better than the oracle."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from zoneinfo import ZoneInfo
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from numpy.typing import NDArray
+
+from carbon import (
+    Accounting,
+    BadInput,
+    Fleet,
+    Hardware,
+    IntensitySeries,
+    Kind,
+    Pool,
+    Reservation,
+    ResidencyError,
+    Signal,
+)
+from carbon._backtest import Replay, backtest, first_release
+from carbon._backtest_grid import Grid, Trace, typical_trace
+from carbon._backtest_jobs import Every, Group, JobList, JobRow, duration, job_list, read_jobs
+from carbon._backtest_kernels import believe
+from carbon._backtest_oracle import oracle
+from carbon._backtest_report import Backtest, Settlement, Way
+from carbon._fleet import CapacityHours
+from carbon._series import regular
+from carbon._statistical import Climate, forecast, hourly
+
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+FIRST = datetime(2021, 12, 10, tzinfo=UTC)
+HOURS = 24 * 24
+"""Hours of the traces here: three weeks and a bit, over New Year."""
+
+BEGIN = 15 * 24
+"""Hour from which on jobs come: there is a statistical forecast then."""
+
+REGIONS = {"DE": "aws:eu-central-1", "ES": "aws:eu-south-2", "SE-SE3": "aws:eu-north-1"}
+ONLINE = (Way.TIME, Way.PLACE, Way.BOTH)
+
+
+def pool(name: str, region: str, capacity: int = 1, **more: object) -> Pool:
+    """Return a GPU pool."""
+    told = {"hardware": "gpu", "watts": 100, "usd_per_hour": 1, "capacity": capacity, **more}
+    return Pool.model_validate({"name": name, "region": region, **told})
+
+
+def fleet(*capacities: int, **more: object) -> Fleet:
+    """Return a fleet with a GPU pool in each region, and the entry runs' CPU pool."""
+    entry = pool("entry", REGIONS["DE"], hardware="cpu")
+    pools = [
+        pool(f"gpu-{zone.lower()}", region, capacity)
+        for (zone, region), capacity in zip(REGIONS.items(), capacities, strict=False)
+    ]
+    told = {"home": REGIONS["DE"], "residency": {"public": ["*"], "personal": ["EU"]}}
+    return Fleet.model_validate({**told, "pools": [entry, *pools], **more})
+
+
+def trace(values: dict[str, NDArray[np.float64]], source: str = "a trace") -> Trace:
+    """Return hourly values as a trace."""
+    zones = {}
+    for zone, row in values.items():
+        starts, end = regular(FIRST, HOUR, len(row))
+        zones[zone] = [IntensitySeries(zone, starts, end, row.tolist(), source, kind=Kind.ACTUAL)]
+    return Trace(zones, source)
+
+
+def grid_values(seed: int, hours: int = HOURS) -> dict[str, NDArray[np.float64]]:
+    """Return intensities with days and weather in them."""
+    rng = np.random.default_rng(seed)
+    day = 1 + 0.3 * np.sin(2 * np.pi * np.arange(hours) / 24)
+    found = {}
+    for zone in REGIONS:
+        weather = np.exp(np.cumsum(rng.normal(0, 0.03, hours)))
+        found[zone] = np.clip(rng.uniform(30, 500) * day * weather, 1, 1500)
+    return found
+
+
+def some_jobs(seed: int, n: int, *, half: bool = False) -> JobList:
+    """Return jobs of all kinds in the last days of a trace."""
+    rng = np.random.default_rng(seed)
+    groups = (
+        Group(data_classes=("public",)),
+        Group(data_classes=("personal",)),
+        Group(pools=("gpu-de", "gpu-es")),
+    )
+    rows = []
+    for _ in range(n):
+        hours = int(rng.integers(1, 7)) + (0.5 if half else 0.0)
+        release = FIRST + HOUR * int(rng.integers(BEGIN, HOURS - 70))
+        data = float(rng.choice([0, 0, 40]))
+        rows.append(
+            JobRow(
+                release=release,
+                finish_by=release + HOUR * (hours + int(rng.integers(0, 25))),
+                hours=hours,
+                kwh=float(rng.choice([np.nan, rng.lognormal()])),
+                data_in_gb=data,
+                data_out_gb=data / 4,
+                group=groups[rng.integers(0, 3)],
+            )
+        )
+    return job_list(rows, "some jobs")
+
+
+cases = st.tuples(
+    st.integers(0, 2**31),
+    st.integers(1, 40),
+    st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3)),
+    st.booleans(),
+)
+Case = tuple[int, int, tuple[int, int, int], bool]
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases)
+def test_never_over_capacity_and_never_before_the_release(case: Case) -> None:
+    """Every policy keeps capacity, windows and residency; who is late is counted."""
+    seed, n, capacities, half = case
+    replay = Replay.of(some_jobs(seed, n, half=half), fleet(*capacities), trace(grid_values(seed)))
+    q = replay.case
+    for way in Way:
+        found = replay.outcome(way)
+        placed, ran = found.placed, found.placed.pool >= 0
+        used = np.zeros_like(q.capacity)
+        for j in np.flatnonzero(ran):
+            used[placed.pool[j], placed.start[j] : placed.start[j] + q.length[j]] += 1
+            assert q.permitted[q.group[j], placed.pool[j]]
+        assert (used == placed.used).all()
+        assert (used <= q.capacity).all()
+        assert (placed.start >= q.earliest)[ran].all()
+        assert (found.settled.late == (~ran | (placed.start > q.latest))).all()
+        assert placed.queued[found.settled.late].all()
+
+
+@settings(max_examples=40, deadline=None)
+@given(cases)
+def test_no_policy_beats_the_bound(case: Case) -> None:
+    """Who is in time emits no less than the bound, and the oracle no more than its gap allows."""
+    seed, n, capacities, half = case
+    jobs = some_jobs(seed, n, half=half)
+    found = backtest(jobs, fleet(*capacities), trace(grid_values(seed)))
+    if found.bound_kg is None:
+        return
+    oracle = found.result(Way.ORACLE)
+    assert oracle.misses == 0
+    assert found.gap_percent is not None
+    for row in found.results:
+        if row.misses == 0:
+            assert row.kg >= found.bound_kg * (1 - 1e-9)
+            assert oracle.kg <= row.kg * (1 + found.gap_percent / 100) * (1 + 1e-9)
+
+
+@settings(max_examples=30, deadline=None)
+@given(cases, st.integers(BEGIN, HOURS - 70))
+def test_nothing_looks_ahead(case: Case, cut: int) -> None:
+    """What comes after a decision does not change it."""
+    seed, n, capacities, half = case
+    jobs, pools = some_jobs(seed, n, half=half), fleet(*capacities)
+    values, other = grid_values(seed), grid_values(seed + 1)
+    changed = {zone: np.concatenate([values[zone][:cut], other[zone][cut:]]) for zone in values}
+    one, two = (Replay.of(jobs, pools, trace(each)) for each in (values, changed))
+    step = cut * one.setting.grid.per_hour
+    for way in ONLINE:
+        first, second = one.run(way)[0], two.run(way)[0]
+        before = one.case.earliest <= step
+        assert (first.start == second.start)[before].all()
+        assert (first.pool == second.pool)[before].all()
+    first, second = (each.run(Way.THRESHOLD)[0].start for each in (one, two))
+    assert ((first == second) | ((first > step) & (second > step)))[first >= 0].all()
+
+
+def test_a_forecast_is_not_known_before_it_is_issued() -> None:
+    """What a provider forecasts for later than it is known ahead changes nothing."""
+    values, other = grid_values(3), grid_values(4)
+    jobs, pools = some_jobs(3, 40), fleet(3, 2, 2)
+    cut, ahead = BEGIN + 48, 12
+    changed = {zone: np.concatenate([values[zone][:cut], other[zone][cut:]]) for zone in values}
+    starts = [
+        Replay.of(jobs, pools, trace(values), forecasts=trace(each), ahead=ahead * HOUR)
+        .run(Way.BOTH)[0]
+        .start
+        for each in (values, changed)
+    ]
+    before = jobs.release <= (FIRST + HOUR * (cut - ahead)).timestamp()
+    assert before.any()
+    assert (starts[0] == starts[1])[before].all()
+    assert (starts[0] != starts[1]).any()
+
+
+def test_the_forecast_is_the_library_s_own() -> None:
+    """What a job believes is what `carbon._statistical` forecasts at that hour, to the digit."""
+    values = grid_values(5)
+    came = trace(values)
+    zones = tuple(values)
+    grid = Grid.of(came, zones, HOUR)
+    known = grid.known()
+    for hour in (BEGIN, BEGIN + 5, BEGIN + 47):
+        sums = np.empty((len(zones), 31))
+        believe(known, hour, sums)
+        now = FIRST + HOUR * hour
+        for z, zone in enumerate(zones):
+            (series,) = came.zones[zone]
+            climate = Climate(until=FIRST, signal=Signal.AVERAGE, accounting=Accounting.LIFECYCLE)
+            for day in range(hour // 24 - 2):
+                first = FIRST + DAY * day
+                climate = climate.folded(hourly(series, first, first + DAY))
+            past = series.within(FIRST, now)
+            told = forecast(climate, past, now, now + 30 * HOUR)
+            assert told is not None
+            assert np.diff(sums[z]) == pytest.approx(list(told.values))
+
+
+def test_at_once_by_hand() -> None:
+    """Two jobs at home, the second waits for the slot: energy x PUE x mean intensity, and cost."""
+    values = grid_values(7)
+    release = FIRST + HOUR * BEGIN
+    rows = [
+        JobRow(release, release + 6 * HOUR, hours=3, kwh=3.0),
+        JobRow(release + HOUR, release + 9 * HOUR, hours=2),
+    ]
+    found = backtest(job_list(rows, "two"), fleet(1, 1, 1), trace(values), ways=[Way.BOTH])
+    home = found.result(Way.AT_ONCE)
+    de, pue = values["DE"], fleet(1).pool("gpu-de").place.pue.value
+    first = 3.0 * pue * de[BEGIN : BEGIN + 3].mean()
+    second = 0.2 * pue * de[BEGIN + 3 : BEGIN + 5].mean()
+    assert home.kg == pytest.approx((first + second) / 1000)
+    assert home.usd == pytest.approx(5.0)
+    assert (home.queued, home.misses, home.mean_delay_hours) == (1, 0, 1.0)
+    assert {row.pool: row.peak for row in home.peaks}["gpu-de"] == 1
+    assert [row.policy for row in found.results] == [Way.AT_ONCE, Way.BOTH]
+    assert home.saved_percent == 0.0
+
+
+def test_data_that_is_carried_costs_grams_and_money() -> None:
+    """Transfer as in a chain: half of the network's energy at each end, and the price per GB."""
+    values = {zone: np.full(HOURS, g) for zone, g in (("DE", 400.0), ("ES", 100.0))}
+    release = FIRST + HOUR * BEGIN
+    row = JobRow(release, release + 5 * HOUR, hours=2, kwh=10, data_in_gb=100, data_out_gb=20)
+    found = backtest(job_list([row], "one"), fleet(1, 1), trace(values)).result(Way.PLACE)
+    pools = fleet(1, 1)
+    home, there = pools.home_cpu.place, pools.pool("gpu-es").place
+    network = 120 * 0.001 / 2
+    grams = (10 * there.pue.value + network) * 100 + network * 400
+    assert found.kg == pytest.approx(grams / 1000)
+    transfer = 100 * home.transfer_price(there) + 20 * there.transfer_price(home)
+    assert found.usd == pytest.approx(2 + transfer)
+
+
+def test_reserved_slots_hours_and_blackouts_take_capacity() -> None:
+    """What others hold, what the calendar takes and what a blackout closes is never used."""
+    night = CapacityHours.model_validate({"from": "22:00", "to": "06:00", "capacity": 1})
+    small = pool("gpu-de", REGIONS["DE"], 3, hours=[night], timezone="Europe/Berlin")
+    sale = {
+        "name": "sale",
+        "start": datetime(2021, 12, 27, 8, tzinfo=UTC),
+        "end": datetime(2021, 12, 27, 20, tzinfo=UTC),
+    }
+    pools = fleet(blackouts=[sale])
+    pools = pools.model_copy(update={"pools": (*pools.pools, small)})
+    held = Reservation(
+        pool="gpu-de",
+        start=datetime(2021, 12, 28, 10, tzinfo=UTC),
+        end=datetime(2021, 12, 28, 12, 10, tzinfo=UTC),
+    )
+    jobs = Every(2 * HOUR, 2, 12 * HOUR).jobs(FIRST + HOUR * BEGIN, FIRST + HOUR * (HOURS - 48))
+    replay = Replay.of(jobs, pools, trace(grid_values(1)), reserved=[held])
+    at = {
+        moment: replay.case.capacity[1, (moment - FIRST) // HOUR]
+        for moment in (
+            datetime(2021, 12, 26, 20, tzinfo=UTC),
+            datetime(2021, 12, 26, 21, tzinfo=UTC),  # 22:00 in Berlin
+            datetime(2021, 12, 27, 12, tzinfo=UTC),
+            datetime(2021, 12, 28, 12, tzinfo=UTC),  # held for a part of it
+            datetime(2021, 12, 28, 13, tzinfo=UTC),
+        )
+    }
+    assert list(at.values()) == [3, 1, 0, 2, 3]
+    for way in Way:
+        assert (replay.run(way)[0].used <= replay.case.capacity).all()
+
+
+def test_jobs_over_new_year_and_changes_of_clocks(tmp_path: Path) -> None:
+    """Moments count, not wall clocks: a day is 23 or 25 hours where it is, and a year ends."""
+    path = tmp_path / "jobs.csv"
+    path.write_text(
+        "release,finish_by,hours\n"
+        "2022-03-26T06:30:00+01:00,06:30 Europe/Berlin,1\n"
+        "2022-10-29T06:30:00+02:00,06:30 Europe/Berlin,1\n"
+        "2021-12-31T23:30:00+00:00,1d,2\n"
+        "2022-10-30T02:30:00+02:00,2022-10-30T02:30:00+01:00,1\n"
+    )
+    found = read_jobs(path)
+    left = (found.due - found.release) / 3600
+    assert left.tolist() == [24, 23, 25, 1]  # by release: New Year first
+    berlin = ZoneInfo("Europe/Berlin")
+    trace_ = typical_trace(
+        ["DE"], datetime(2021, 12, 1, tzinfo=UTC), datetime(2022, 11, 3, tzinfo=berlin)
+    )
+    told = backtest(found, fleet(1), trace_, forecasts=trace_, ahead=14 * DAY)
+    assert told.first == datetime(2021, 12, 31, 23, 30, tzinfo=UTC)
+    assert all(row.misses == 0 for row in told.results)
+    assert told.modelled
+
+
+def test_the_first_two_weeks_run_at_home() -> None:
+    """Without a past there is nothing to choose by: every job starts at once, and it is said."""
+    jobs = Every(6 * HOUR, 2, 12 * HOUR).jobs(FIRST, FIRST + 10 * DAY)
+    found = backtest(jobs, fleet(2, 2, 2), trace(grid_values(1)))
+    for way in (Way.TIME, Way.BOTH):
+        row = found.result(way)
+        assert (row.blind, row.saved_percent, row.mean_delay_hours) == (len(jobs), 0.0, 0.0)
+    assert first_release(FIRST, forecast=False) == FIRST + 14 * DAY
+
+
+def test_pools_that_are_too_small_say_nothing_of_savings() -> None:
+    """Where jobs never run, a comparison of grams would be one of unlike jobs."""
+    jobs = Every(HOUR, 6, 6 * HOUR).jobs(FIRST + HOUR * BEGIN, FIRST + HOUR * HOURS)
+    found = backtest(jobs, fleet(1), trace(grid_values(2)))
+    row = found.result(Way.TIME)
+    assert row.unplaced
+    assert row.misses >= row.unplaced
+    assert row.saved_percent is None
+    assert found.bound_kg is None
+    assert Backtest.model_validate_json(found.model_dump_json()) == found
+
+
+def test_many_parts_are_one_packing() -> None:
+    """Packed in parts by two threads, a year is as good as packed whole, and its bound holds."""
+    jobs = some_jobs(9, 300)
+    jobs = replace(jobs, due=np.minimum(jobs.due, jobs.release + jobs.hours * 3600 + 4 * 3600))
+    replay = Replay.of(jobs, fleet(8, 4, 4), trace(grid_values(9)))
+    found = []
+    for part in (300, 20, 20):
+        placed = replay.nobody()
+        bound = oracle(replay.case, placed, replay.setting.grid.actual, part=part)
+        grams = Settlement.of(replay.setting, replay.case, placed).g.sum()
+        assert (placed.used <= replay.case.capacity).all()
+        assert bound is not None
+        assert bound <= grams
+        found.append(grams)
+        assert bound <= found[0] * (1 + 1e-9)
+    assert found[1] == found[2]
+    assert found[1] <= 1.02 * found[0]
+
+
+@pytest.mark.parametrize(
+    ("text", "told"),
+    [
+        ("release,hours\n2022-01-01T00:00,1\n", "line 2, column 'release'.*no time zone"),
+        ("release,hours\n2022-01-01T00:00Z,0\n", "line 2, column 'hours'"),
+        ("release,hours\n2022-01-01T00:00Z,nan\n", "column 'hours': is empty"),
+        ("release,hours\n2022-01-01T00:00Z,1\n\n2022-01-01T00:00Z,x\n", "line 4.*'x'"),
+        ("release\n2022-01-01T00:00Z\n", "no column 'hours'"),
+        ("release,hours,finish_bye\n2022-01-01T00:00Z,1,24h\n", "Did you mean 'finish_by'"),
+        ("release,hours,finish_by\n2022-01-01T00:00Z,1,soon\n", "line 2, column 'finish_by'"),
+        ("release,hours,finish_by\n2022-01-01T00:00Z,3,2h\n", "line 2: has 2 h .* runs for 3 h"),
+        ("release,hours,finish_by\n2022-01-01T00:00Z,3,2022-09-09T00:00Z\n", "at most 14 days"),
+        ("release,hours,kw,kwh\n2022-01-01T00:00Z,3,1,1\n", "column 'kwh': stands beside kw"),
+        ("release,hours,kw\n2022-01-01T00:00Z,3,-1\n", "column 'kw': -1 cannot be"),
+        ("release,hours,count\n2022-01-01T00:00Z,3,1.5\n", "no whole number"),
+        ("release,hours,hardware\n2022-01-01T00:00Z,3,gpuu\n", "column 'hardware'"),
+    ],
+)
+def test_a_wrong_cell_is_named(tmp_path: Path, text: str, told: str) -> None:
+    """File, line and column, and what to do."""
+    path = tmp_path / "jobs.csv"
+    path.write_text(text)
+    with pytest.raises(BadInput, match=told):
+        read_jobs(path)
+
+
+def test_what_does_not_fit_together_is_refused() -> None:
+    """Jobs outside the trace, a gap, unknown pools and zones, and places where data may not be."""
+    came = trace(grid_values(1))
+    late = Every(HOUR, 2, HOUR).jobs(FIRST + DAY * 23, FIRST + DAY * 30)
+    with pytest.raises(BadInput, match="the trace reaches"):
+        backtest(late, fleet(1), came)
+    jobs = Every(HOUR, 2, HOUR).jobs(FIRST + DAY * 20, FIRST + DAY * 21)
+    with pytest.raises(BadInput, match="no zone 'DE'"):
+        backtest(jobs, fleet(1), trace({"ES": grid_values(1)["ES"]}))
+    (series,) = came.zones["ES"]
+    holey = [series.within(FIRST, FIRST + DAY * 20), series.within(FIRST + DAY * 21, series.end)]
+    gap = Trace({**came.zones, "ES": holey}, "holey.csv")
+    with pytest.raises(BadInput, match=r"holey\.csv: has no value of zone ES at 2021-12-30 00:00"):
+        backtest(jobs, fleet(1, 1), gap)
+    for group, error in (
+        (Group(pools=("gpu-mars",)), BadInput),
+        (Group(pools=("entry",)), BadInput),
+        (Group(data_classes=("secret",)), BadInput),
+    ):
+        row = JobRow(FIRST + DAY * 20, FIRST + DAY * 21, hours=1, group=group)
+        with pytest.raises(error):
+            backtest(job_list([row], "one"), fleet(1, 1), came)
+    nowhere = fleet(1, 1, residency={"public": ["*"], "personal": ["NO"]})
+    row = JobRow(FIRST + DAY * 20, FIRST + DAY * 21, hours=1)
+    with pytest.raises(ResidencyError, match="personal"):
+        backtest(job_list([row], "one"), nowhere, came)
+    with pytest.raises(BadInput, match="quantile"):
+        backtest(jobs, fleet(1), came, quantile=1.5)
+    with pytest.raises(BadInput, match="every"):
+        duration("every", "06:30 Europe/Berlin")
+    with pytest.raises(BadInput, match="no job"):
+        job_list([], "nothing")
+
+
+def test_a_job_without_a_class_of_data_stays_where_all_may_be() -> None:
+    """Nobody has said what its data are, so it goes nowhere that any class may not."""
+    pools = fleet(1, 1, 1, residency={"public": ["*"], "personal": ["EU"]})
+    far = pool("gpu-us", "aws:us-west-2")
+    zone = far.place.zone
+    pools = pools.model_copy(update={"pools": (*pools.pools, far)})
+    values = {**grid_values(1), zone: np.full(HOURS, 1.0)}
+    release = FIRST + HOUR * BEGIN
+    peaks = []
+    for group in (Group(), Group(hardware=Hardware.GPU, data_classes=("public",))):
+        row = JobRow(release, release + DAY, hours=1, group=group)
+        found = backtest(job_list([row], "one"), pools, trace(values)).result(Way.BOTH)
+        peaks.append({row.pool: row.peak for row in found.peaks}["gpu-us"])
+    assert peaks == [0, 1]

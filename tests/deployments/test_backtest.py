@@ -1,0 +1,184 @@
+"""`carbon backtest` as a person runs it: on a modelled grid, on files, on past Prefect runs."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import uuid4
+
+import pytest
+from prefect.client.orchestration import get_client
+from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.states import Completed, Failed, Running, Scheduled
+
+from carbon import BadInput, Hardware, SystemClock
+from carbon._backtest_jobs import Group
+from carbon._backtest_report import Backtest, Way
+from deployments import cli
+from deployments._backtest_jobs import past_jobs
+from tests.deployments.lab import JOB
+from work_pools import load_fleet
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from deployments.sandbox import Sandbox
+
+    Carbon = Callable[..., str]
+
+HOUR = timedelta(hours=1)
+POOLS = ("eu-central-1-gpu", "eu-south-2-gpu")
+
+
+@pytest.fixture
+def carbon(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> Carbon:
+    """Return a function that runs a command and returns what it printed, mistakes included."""
+    monkeypatch.setenv("CARBON_HOME", str(tmp_path / "home"))
+    monkeypatch.chdir(tmp_path)
+
+    def run(*arguments: str, code: int = 0) -> str:
+        capsys.readouterr()
+        left = 0
+        try:
+            cli.main(("backtest", *arguments))
+        except SystemExit as exit_:
+            left = int(exit_.code or 0)
+        printed = capsys.readouterr()
+        assert left == code, printed
+        assert not code or len(printed.err.strip().splitlines()) == 1, printed.err
+        return printed.err if code else printed.out
+
+    return run
+
+
+@pytest.fixture
+def traces(tmp_path: Path) -> Path:
+    """Write three weeks of two zones: nights are clean in DE, and ES is half of it."""
+    rows = ["utc,DE,ES"]
+    for hour in range(21 * 24):
+        moment = datetime(2022, 3, 14, tzinfo=UTC) + HOUR * hour
+        level = 200 if hour % 24 < 6 else 500
+        rows.append(f"{moment.isoformat()},{level},{level / 2}")
+    path = tmp_path / "grid.csv"
+    path.write_text("\n".join(rows))
+    return path
+
+
+def test_without_arguments_it_says_something(carbon: Carbon) -> None:
+    """The shipped fleet on a modelled grid, labelled as such, with a row for each policy."""
+    told = carbon()
+    assert "modelled typical day" in told
+    assert "nobody has measured" in told
+    for way in Way:
+        assert way.value in told
+
+
+def test_on_files_with_a_picture(carbon: Carbon, traces: Path, tmp_path: Path) -> None:
+    """Jobs and traces of one's own; JSON is the whole report, the picture a PNG."""
+    jobs = tmp_path / "jobs.csv"
+    jobs.write_text(
+        "job,release,finish_by,hours,kw,data_class\n"
+        "a,2022-03-30T12:00Z,18h,3,1,personal\n"
+        "b,2022-03-30T18:00+02:00,06:30 Europe/Berlin,1,,public\n"
+    )
+    picture = tmp_path / "a.png"
+    told = carbon(
+        str(jobs), "--traces", str(traces), "--policy", "both", "--picture", str(picture), "--json"
+    )
+    found = Backtest.model_validate_json(told)
+    assert [row.policy for row in found.results] == [Way.AT_ONCE, Way.BOTH]
+    assert (found.jobs, found.modelled) == (2, False)
+    # Both jobs can wait for the night, in the zone with half of home's intensity.
+    pue = {name: load_fleet().pool(name).place.pue.value for name in POOLS}
+    left = 100 * pue["eu-south-2-gpu"] / (500 * pue["eu-central-1-gpu"])
+    assert found.result(Way.BOTH).saved_percent == pytest.approx(100 * (1 - left))
+    assert any("us-west-2-gpu" in note for note in found.notes)
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_replayed_grid_is_the_default(
+    carbon: Carbon, traces: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`CARBON_REPLAY` is what came; a file of forecasts is what was known of it."""
+    monkeypatch.setenv("CARBON_REPLAY", str(traces))
+    found = json.loads(carbon("--days", "2", "--json"))
+    assert found["grid"].startswith("grid.csv")
+    assert found["first"].startswith("2022-03-28")
+    told = carbon("--days", "2", "--forecasts", str(traces))
+    assert "grid.csv" in told.split("Decided by")[1]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "told"),
+    [
+        (("nowhere.csv",), "nowhere.csv"),
+        (("--every", "soon"), "--every"),
+        (("--slack", "15d"), "--slack"),
+        (("--hours", "0"), "hours"),
+        (("--kw", "-1"), "kw"),
+        (("--count", "0"), "count"),
+        (("--policy", "bothh"), "policy"),
+        (("--quantile", "2"), "quantile"),
+        (("--data-class", "secret"), "secret"),
+        (("--traces", "nowhere.csv"), "nowhere.csv"),
+        (("--forecasts", "nowhere.csv"), "--traces"),
+        (("jobs.csv", "--runs", "3"), "--runs"),
+        (("--picture", "no/such/folder.png"), "folder.png"),
+    ],
+)
+def test_a_mistake_is_one_line(carbon: Carbon, arguments: tuple[str, ...], told: str) -> None:
+    """It names what is wrong, with exit code 2 and nothing else."""
+    assert told in carbon(*arguments, code=2)
+
+
+def test_without_an_address_no_runs_are_asked_for(carbon: Carbon) -> None:
+    """Prefect would make up a server of its own and find nothing there."""
+    with temporary_settings(restore_defaults={PREFECT_API_URL}):
+        assert "PREFECT_API_URL" in carbon("--runs", "3", code=2)
+
+
+@pytest.mark.server
+def test_past_runs_become_jobs(prefect_server: Sandbox) -> None:
+    """Completed runs of entry deployments count, with their own policy; others do not."""
+    workload = JOB.workload.model_copy(update={"name": f"past-{uuid4().hex[:8]}"})
+    job = JOB.model_copy(update={"workload": workload})
+    fleet = load_fleet()
+    due = datetime.now(UTC) - timedelta(hours=2)
+    policy = {"finish_by": "9h", "only_regions": ["aws:eu-south-2"]}
+    with get_client(sync_client=True) as client:
+        assert str(client.api_url).rstrip("/") == prefect_server.api_url
+        flow = client.create_flow_from_name(job.name)
+        made = {
+            name: client.create_deployment(flow_id=flow, name=name) for name in ("entry", "other")
+        }
+        for name, parameters, end, when in (
+            ("entry", {"policy": policy, "data_class": "personal"}, Completed(), due),
+            ("entry", {}, Completed(), due - timedelta(hours=1)),
+            ("entry", {}, Failed(), due),
+            ("entry", {}, Completed(), due - timedelta(days=9)),
+            ("other", {}, Completed(), due),
+        ):
+            run = client.create_flow_run_from_deployment(
+                made[name], parameters=parameters, state=Scheduled(scheduled_time=when)
+            )
+            for state in (Running(), end):
+                client.set_flow_run_state(run.id, state, force=True)
+    since = datetime.now(UTC) - timedelta(days=3)
+    found = asyncio.run(past_jobs([job], fleet, since, SystemClock()))
+    assert found.release.tolist() == pytest.approx(
+        [(due - timedelta(hours=1)).timestamp(), due.timestamp()], abs=1
+    )
+    assert (found.due - found.release).tolist() == [24 * 3600, 9 * 3600]
+    assert found.hours.tolist() == [pytest.approx(1 / 60)] * 2
+    pools = ("eu-south-2-cpu", "eu-south-2-gpu")
+    assert found.groups == (
+        Group(Hardware.GPU, ("public",)),
+        Group(Hardware.GPU, ("personal", "public"), pools),
+    )
+    with pytest.raises(BadInput, match="no completed run"):
+        asyncio.run(past_jobs([job], fleet, datetime.now(UTC), SystemClock()))
