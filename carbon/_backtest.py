@@ -24,8 +24,9 @@ from carbon import _backtest_kernels as kernels
 from carbon._backtest_grid import Trace, plain_step, refuse_gaps
 from carbon._backtest_kernels import Case, Known, Placed
 from carbon._backtest_oracle import oracle
-from carbon._backtest_report import Backtest, Outcome, Settlement, Way, report
+from carbon._backtest_report import Backtest, Way
 from carbon._backtest_setting import Setting
+from carbon._backtest_settle import Outcome, Settlement, report
 from carbon._errors import BadInput
 from carbon._statistical import DAY
 
@@ -135,7 +136,7 @@ class Replay:
         elif way is Way.ORACLE:
             return placed, oracle(q, placed, self.setting.grid.actual)
         else:
-            move, roam = way in {Way.TIME, Way.BOTH}, way in {Way.PLACE, Way.BOTH}
+            move, roam = way in {Way.TIME_ONLY, Way.BOTH}, way in {Way.PLACE_ONLY, Way.BOTH}
             longest = int((q.latest - q.earliest + q.length).max())
             sums = np.empty((len(self.setting.grid.zones), longest + 1))
             kernels.choose(q, self.known, placed, sums, move, roam)

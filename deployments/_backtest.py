@@ -144,7 +144,10 @@ def _show(found: Backtest) -> None:
     out.print(f"Grid: {escape(found.grid)}{modelled}, steps of {found.step // _MINUTE} min")
     out.print(f"Decided by: {escape(found.forecasts)}")
     out.print(table([_row(row, found) for row in found.results]))
-    out.print("Jobs at a time, at most, of the pool's capacity:")
+    out.print(
+        f"Saved against {_kg(found.baseline_kg)} kgCO2e: all jobs at once at home, as if it had no "
+        "limit. Jobs at a time, at most, of the pool's capacity:"
+    )
     out.print(table(_peaks(found)))
     for row in found.results:
         out.print(f"[dim]{row.policy}: {MEANING[row.policy]}[/]")
@@ -161,7 +164,7 @@ def _row(row: PolicyResult, found: Backtest) -> dict[str, str]:
         saved += f" (within {max(found.gap_percent, 0.01):.2f} % of the best)"
     return {
         "policy": row.policy.value,
-        "kgCO2e": f"{row.kg:,.3g}" if row.kg < 1000 else f"{row.kg:,.0f}",  # noqa: PLR2004
+        "kgCO2e": _kg(row.kg),
         "saved": saved,
         "USD": f"{row.usd:,.2f}",
         "delay, mean": f"{row.mean_delay_hours:.1f} h",
@@ -169,6 +172,10 @@ def _row(row: PolicyResult, found: Backtest) -> dict[str, str]:
         "too late": f"{row.misses:,}",
         "queued": f"{row.queued:,}",
     }
+
+
+def _kg(kg: float) -> str:
+    return f"{kg:,.3g}" if kg < 1000 else f"{kg:,.0f}"  # noqa: PLR2004
 
 
 def _peaks(found: Backtest) -> list[dict[str, str]]:

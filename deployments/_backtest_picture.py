@@ -69,8 +69,9 @@ def _savings(found: Backtest) -> Any:  # noqa: ANN401  altair's fluent types do 
         y=alt.Y("policy:N", sort=[row.policy.value for row in found.results], title=None),
         x=alt.X(
             "saved:Q",
-            title="saved against at once at home, % of gCO2e",
+            title="saved against at once at home with no limit, % of gCO2e",
             scale=alt.Scale(domainMax=_ROOM),
+            axis=alt.Axis(values=list(range(-100, 101, 10))),
         ),
     )
     bars = base.mark_bar().encode(

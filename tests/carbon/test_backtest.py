@@ -30,7 +30,8 @@ from carbon._backtest_grid import Grid, Trace, typical_trace
 from carbon._backtest_jobs import Every, Group, JobList, JobRow, duration, job_list, read_jobs
 from carbon._backtest_kernels import believe
 from carbon._backtest_oracle import oracle
-from carbon._backtest_report import Backtest, Settlement, Way
+from carbon._backtest_report import Backtest, Way
+from carbon._backtest_settle import Settlement
 from carbon._fleet import CapacityHours
 from carbon._series import regular
 from carbon._statistical import Climate, forecast, hourly
@@ -44,7 +45,7 @@ BEGIN = 15 * 24
 """Hour from which on jobs come: there is a statistical forecast then."""
 
 REGIONS = {"DE": "aws:eu-central-1", "ES": "aws:eu-south-2", "SE-SE3": "aws:eu-north-1"}
-ONLINE = (Way.TIME, Way.PLACE, Way.BOTH)
+ONLINE = (Way.TIME_ONLY, Way.PLACE_ONLY, Way.BOTH)
 
 
 def pool(name: str, region: str, capacity: int = 1, **more: object) -> Pool:
@@ -237,7 +238,9 @@ def test_at_once_by_hand() -> None:
     assert (home.queued, home.misses, home.mean_delay_hours) == (1, 0, 1.0)
     assert {row.pool: row.peak for row in home.peaks}["gpu-de"] == 1
     assert [row.policy for row in found.results] == [Way.AT_ONCE, Way.BOTH]
-    assert home.saved_percent == 0.0
+    at_once = 0.2 * pue * de[BEGIN + 1 : BEGIN + 3].mean()
+    assert found.baseline_kg == pytest.approx((first + at_once) / 1000)
+    assert home.saved_percent == pytest.approx(100 * (1 - home.kg / found.baseline_kg))
 
 
 def test_data_that_is_carried_costs_grams_and_money() -> None:
@@ -245,7 +248,7 @@ def test_data_that_is_carried_costs_grams_and_money() -> None:
     values = {zone: np.full(HOURS, g) for zone, g in (("DE", 400.0), ("ES", 100.0))}
     release = FIRST + HOUR * BEGIN
     row = JobRow(release, release + 5 * HOUR, hours=2, kwh=10, data_in_gb=100, data_out_gb=20)
-    found = backtest(job_list([row], "one"), fleet(1, 1), trace(values)).result(Way.PLACE)
+    found = backtest(job_list([row], "one"), fleet(1, 1), trace(values)).result(Way.PLACE_ONLY)
     pools = fleet(1, 1)
     home, there = pools.home_cpu.place, pools.pool("gpu-es").place
     network = 120 * 0.001 / 2
@@ -315,7 +318,7 @@ def test_the_first_two_weeks_run_at_home() -> None:
     """Without a past there is nothing to choose by: every job starts at once, and it is said."""
     jobs = Every(6 * HOUR, 2, 12 * HOUR).jobs(FIRST, FIRST + 10 * DAY)
     found = backtest(jobs, fleet(2, 2, 2), trace(grid_values(1)))
-    for way in (Way.TIME, Way.BOTH):
+    for way in (Way.TIME_ONLY, Way.BOTH):
         row = found.result(way)
         assert (row.blind, row.saved_percent, row.mean_delay_hours) == (len(jobs), 0.0, 0.0)
     assert first_release(FIRST, forecast=False) == FIRST + 14 * DAY
@@ -325,7 +328,8 @@ def test_pools_that_are_too_small_say_nothing_of_savings() -> None:
     """Where jobs never run, a comparison of grams would be one of unlike jobs."""
     jobs = Every(HOUR, 6, 6 * HOUR).jobs(FIRST + HOUR * BEGIN, FIRST + HOUR * HOURS)
     found = backtest(jobs, fleet(1), trace(grid_values(2)))
-    row = found.result(Way.TIME)
+    assert found.baseline_kg > 0
+    row = found.result(Way.TIME_ONLY)
     assert row.unplaced
     assert row.misses >= row.unplaced
     assert row.saved_percent is None

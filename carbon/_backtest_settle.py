@@ -1,0 +1,168 @@
+"""Settling a back-test: what each job came to, with the intensities that came, and the report."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final, Self
+
+import numpy as np
+
+from carbon._backtest_kernels import Case, Placed
+from carbon._backtest_report import Backtest, Hour, Peak, PolicyResult, Way
+
+if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
+    from carbon._backtest_jobs import JobList
+    from carbon._backtest_setting import Setting
+
+    Floats = NDArray[np.float64]
+
+HOURS: Final = 24
+_P95: Final = 95
+_GRAMS: Final = 1000.0
+
+
+@dataclass(frozen=True, eq=False)
+class Settlement:
+    """What each job came to; ``nan`` for one that found no slot.
+
+    Attributes:
+        g: Grams of CO2e.
+        delay: Steps from its earliest start to its start.
+        late: Whether it ended too late or never ran.
+    """
+
+    g: Floats
+    delay: Floats
+    late: NDArray[np.bool_]
+
+    @classmethod
+    def of(cls, setting: Setting, q: Case, placed: Placed) -> Self:
+        """Settle placements with the intensities that came."""
+        ran = placed.pool >= 0
+        pool, start = np.where(ran, placed.pool, 0), np.where(ran, placed.start, 0)
+        sums, end = setting.grid.sums, start + q.length
+        zone = q.zone[pool]
+        server = np.where(np.isnan(q.kwh), q.kw[pool] * q.hours, q.kwh) * q.pue[pool]
+        network = np.where(q.away[pool], q.network_kwh / 2, 0.0)
+        g = (server + network) / q.length * (sums[zone, end] - sums[zone, start])
+        g += network / q.length * (sums[q.home_zone, end] - sums[q.home_zone, start])
+        g += q.embodied[pool] * q.hours
+        return cls(
+            np.where(ran, g, np.nan),
+            np.where(ran, start - q.earliest, np.nan),
+            ~ran | (start > q.latest),
+        )
+
+
+@dataclass(frozen=True, eq=False)
+class Outcome:
+    """One policy's placements and what they came to."""
+
+    way: Way
+    placed: Placed
+    settled: Settlement
+    bound_g: float | None = None
+
+
+def report(
+    setting: Setting,
+    jobs: JobList,
+    q: Case,
+    outcomes: Sequence[Outcome],
+    *,
+    grid: str,
+    modelled: bool,
+    forecasts: str,
+    notes: Sequence[str],
+) -> Backtest:
+    """Put together what all policies came to."""
+    baseline = float(_baseline(setting, q).g.sum())
+    bound = next((one.bound_g for one in outcomes if one.bound_g is not None), None)
+    span = slice(int(q.earliest.min()), int((q.latest + q.length).max()))
+    return Backtest(
+        jobs=len(jobs),
+        jobs_source=jobs.source,
+        first=setting.grid.moment(span.start),
+        end=setting.grid.moment(span.stop),
+        step=setting.grid.step,
+        grid=grid,
+        modelled=modelled,
+        forecasts=forecasts,
+        home=setting.fleet.home,
+        baseline_kg=baseline / _GRAMS,
+        bound_kg=None if bound is None else bound / _GRAMS,
+        results=tuple(_result(setting, jobs, q, one, baseline) for one in outcomes),
+        hours=tuple(_hours(setting, q, outcomes, span)),
+        notes=tuple(notes),
+    )
+
+
+def _baseline(setting: Setting, q: Case) -> Settlement:
+    """Settle all jobs at once at home, whether or not it has room for them."""
+    nobody = np.zeros(len(q.earliest), np.bool_)
+    return Settlement.of(
+        setting, q, Placed(q.home[q.group], q.earliest, nobody, nobody, np.zeros_like(q.capacity))
+    )
+
+
+def _result(
+    setting: Setting, jobs: JobList, q: Case, one: Outcome, baseline: float
+) -> PolicyResult:
+    placed, settled = one.placed, one.settled
+    grams = float(np.nansum(settled.g))
+    unplaced = placed.pool < 0
+    usd = np.where(unplaced, 0.0, setting.usd(jobs, np.maximum(placed.pool, 0)))
+    delay = settled.delay[~unplaced] * (setting.grid.step / timedelta(hours=1))
+    return PolicyResult(
+        policy=one.way,
+        kg=grams / _GRAMS,
+        saved_percent=None if unplaced.any() or baseline <= 0 else 100 * (1 - grams / baseline),
+        usd=float(usd.sum()),
+        mean_delay_hours=float(delay.mean()) if len(delay) else 0.0,
+        p95_delay_hours=float(np.percentile(delay, _P95)) if len(delay) else 0.0,
+        misses=int(settled.late.sum()),
+        queued=int(placed.queued.sum()),
+        unplaced=int(unplaced.sum()),
+        blind=int(placed.blind.sum()),
+        peaks=tuple(
+            Peak(
+                pool=pool.name,
+                zone=pool.place.zone,
+                peak=int(used.max()),
+                capacity=int(capacity.max()),
+            )
+            for pool, used, capacity in zip(setting.pools, placed.used, q.capacity, strict=True)
+        ),
+    )
+
+
+def _hours(setting: Setting, q: Case, outcomes: Sequence[Outcome], span: slice) -> list[Hour]:
+    """Return the usual day of each zone, over the time in which jobs may run."""
+    grid = setting.grid
+    hour = np.arange(grid.steps)[span] // grid.per_hour % HOURS
+    days = np.maximum(np.bincount(hour, minlength=HOURS), 1)
+
+    def usual(values: Floats) -> Floats:
+        return np.bincount(hour, weights=np.nan_to_num(values[span]), minlength=HOURS) / days
+
+    found = []
+    for z, zone in enumerate(grid.zones):
+        g_per_kwh = usual(grid.actual[z])
+        running = {
+            one.way: usual(one.placed.used[q.zone == z].sum(axis=0).astype(np.float64))
+            for one in outcomes
+        }
+        found += [
+            Hour(
+                zone=zone,
+                hour=at,
+                g_per_kwh=float(g_per_kwh[at]),
+                running={way: float(values[at]) for way, values in running.items()},
+            )
+            for at in range(HOURS)
+        ]
+    return found
