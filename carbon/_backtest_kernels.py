@@ -14,6 +14,9 @@ import numpy as np
 from carbon._kernels import Flags, Floats, Integers, compiled
 
 HOURS = 24
+SLOW = 1e-3
+"""What one job counts in what is usual."""
+
 HIGHEST = 2_000.0
 """As ``carbon._series.MAX_PLAUSIBLE_G_PER_KWH``; numba freezes what it reads."""
 
@@ -212,11 +215,9 @@ def at_once(q: Case, placed: Placed) -> None:
 
 @compiled
 def cheapest_free(
-    q: Case, used: Integers, sums: Floats, j: int, p: int, last: int
-) -> tuple[float, int, bool]:
-    """Return value and start of a job's best free place in a pool, and whether anything is known.
-
-    The value is infinite where no place is free or known.
+    q: Case, used: Integers, sums: Floats, j: int, p: int, last: int, price: float
+) -> tuple[float, int, float, float]:
+    """Return a job's best free place in a pool, and what it would choose among all places there.
 
     Args:
         q: What is replayed.
@@ -225,10 +226,15 @@ def cheapest_free(
         j: The job.
         p: The pool.
         last: Last start that is looked at.
+        price: What a step of a slot there costs, in grams.
+
+    Returns:
+        Value and start of the best free place, infinite and -1 where there is none; the least value
+        of all places, infinite where nothing is known; and the most grams of any place.
     """
     now, d, z = q.earliest[j], q.length[j], q.zone[p]
     there, at_home = energy(q, j, p)
-    best, when, known, full = np.inf, -1, False, now - 1
+    best, when, least, most, full = np.inf, -1, np.inf, 0.0, now - 1
     for t in range(now, now + d - 1):
         if used[p, t] >= q.capacity[p, t]:
             full = t
@@ -236,15 +242,16 @@ def cheapest_free(
         if used[p, s + d - 1] >= q.capacity[p, s + d - 1]:
             full = s + d - 1
         k = s - now
-        value = q.embodied[p] * q.hours[j] + there * (sums[z, k + d] - sums[z, k])
+        grams = q.embodied[p] * q.hours[j] + there * (sums[z, k + d] - sums[z, k])
         if at_home > 0:
-            value += at_home * (sums[q.home_zone, k + d] - sums[q.home_zone, k])
-        if np.isnan(value):
+            grams += at_home * (sums[q.home_zone, k + d] - sums[q.home_zone, k])
+        if np.isnan(grams):
             break  # nothing is known from here on
-        known = True
+        value = grams + price * d
+        least, most = min(least, value), max(most, grams)
         if full < s and value < best:
             best, when = value, s
-    return best, when, known
+    return best, when, least, most
 
 
 @compiled
@@ -263,7 +270,7 @@ def rest(q: Case, placed: Placed, sums: Floats) -> None:
         ahead = sums[:, q.earliest[j] :]
         for p in range(len(q.pue)):
             if q.permitted[q.group[j], p]:
-                value, s, _ = cheapest_free(q, placed.used, ahead, j, p, q.latest[j])
+                value, s, _, _ = cheapest_free(q, placed.used, ahead, j, p, q.latest[j], 0.0)
                 if value < best:
                     best, where, when = value, p, s
         if where >= 0:
@@ -274,8 +281,13 @@ def rest(q: Case, placed: Placed, sums: Floats) -> None:
 
 
 @compiled
-def choose(q: Case, known: Known, placed: Placed, sums: Floats, move: bool, roam: bool) -> None:
+def choose(
+    q: Case, known: Known, placed: Placed, sums: Floats, move: bool, roam: bool, rate: float
+) -> None:
     """Let each job, at its release, take the free place that is believed to be cleanest.
+
+    With a rate, the slots of a pool cost what they have been worth so far: dearer while jobs ask
+    for more than there are, cheaper while they ask for less. Who gains little leaves them alone.
 
     Args:
         q: What is replayed.
@@ -284,29 +296,57 @@ def choose(q: Case, known: Known, placed: Placed, sums: Floats, move: bool, roam
         sums: Room for what is believed, by zone and step ahead, one more than any job looks at.
         move: Whether a job may start later than at once.
         roam: Whether it may run elsewhere than at home.
+        rate: How fast prices follow demand; 0 for none.
     """
-    seen = -1
+    seen, usual = -1, 0.0
+    price, asked = np.zeros(len(q.pue)), np.zeros(len(q.pue))
     for j in range(len(q.earliest)):
         if q.earliest[j] != seen:
+            if rate > 0 and seen >= 0:
+                follow(q, price, asked, seen, q.earliest[j] - seen, rate * usual)
             seen = q.earliest[j]
             believe(known, seen, sums)
         group = q.group[j]
         home = q.home[group]
         last = q.latest[j] if move else seen
         # Home first: of two places that are alike, the one at home is taken.
-        best, when, told = cheapest_free(q, placed.used, sums, j, home, last)
-        where = home
+        best, when, least, most = cheapest_free(q, placed.used, sums, j, home, last, price[home])
+        where, wanted = home, home
         for p in range(len(q.pue) if roam else 0):
             if p != home and q.permitted[group, p]:
-                value, s, more = cheapest_free(q, placed.used, sums, j, p, last)
-                told = told or more
+                value, s, any_, high = cheapest_free(q, placed.used, sums, j, p, last, price[p])
+                most = max(most, high)
+                if any_ < least:
+                    least, wanted = any_, p
                 if value < best:
                     best, where, when = value, p, s
-        placed.blind[j] = not told
+        placed.blind[j] = np.isinf(least)
+        if not placed.blind[j]:
+            asked[wanted] += q.length[j]
+            grams = most / q.length[j]
+            usual = usual + SLOW * (grams - usual) if usual > 0 else grams
         if when >= 0:
             occupy(q, placed, j, where, when)
         else:
-            queue(q, placed, j, roam and told)
+            queue(q, placed, j, roam and not placed.blind[j])
+
+
+@compiled
+def follow(q: Case, price: Floats, asked: Floats, step: int, steps: int, rise: float) -> None:
+    """Let the price of each pool's slots follow what has been asked for, and count anew.
+
+    Args:
+        q: What is replayed.
+        price: In and out, grams for a step of a slot; by pool.
+        asked: In and out, steps that jobs have asked for; by pool.
+        step: Since when it is counted.
+        steps: For how many steps.
+        rise: Grams by which the price rises where twice the capacity is asked for.
+    """
+    for p in range(len(price)):
+        over = asked[p] / max(q.capacity[p, step], 1) - steps
+        price[p] = max(0.0, price[p] + rise * over)
+        asked[p] = 0.0
 
 
 @compiled

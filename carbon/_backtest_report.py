@@ -19,6 +19,7 @@ class Way(StrEnum):
     TIME_ONLY = "time-only"
     PLACE_ONLY = "place-only"
     BOTH = "both"
+    PRICED = "priced"
     THRESHOLD = "threshold"
     ORACLE = "oracle"
 
@@ -28,6 +29,7 @@ MEANING: Final = {
     Way.TIME_ONLY: "at home, at the start that was forecast to be cleanest",
     Way.PLACE_ONLY: "at once, in the permitted region that was forecast to be cleanest",
     Way.BOTH: "start and region that were forecast to be cleanest together",
+    Way.PRICED: "the same, where slots cost what they have been worth to the jobs before",
     Way.THRESHOLD: "at home, once the grid is as clean as in the cleanest part of the last weeks",
     Way.ORACLE: "all jobs together, knowing the future: what no policy can do",
 }

@@ -45,7 +45,7 @@ BEGIN = 15 * 24
 """Hour from which on jobs come: there is a statistical forecast then."""
 
 REGIONS = {"DE": "aws:eu-central-1", "ES": "aws:eu-south-2", "SE-SE3": "aws:eu-north-1"}
-ONLINE = (Way.TIME_ONLY, Way.PLACE_ONLY, Way.BOTH)
+ONLINE = (Way.TIME_ONLY, Way.PLACE_ONLY, Way.BOTH, Way.PRICED)
 
 
 def pool(name: str, region: str, capacity: int = 1, **more: object) -> Pool:
@@ -312,6 +312,23 @@ def test_jobs_over_new_year_and_changes_of_clocks(tmp_path: Path) -> None:
     assert told.first == datetime(2021, 12, 31, 23, 30, tzinfo=UTC)
     assert all(row.misses == 0 for row in told.results)
     assert told.modelled
+
+
+def test_prices_keep_clean_slots_for_who_gains_most() -> None:
+    """Small jobs that come first leave the one clean slot to large ones, once these are known."""
+    values = {zone: np.full(HOURS, g) for zone, g in (("DE", 400.0), ("ES", 20.0))}
+    begin = FIRST + HOUR * BEGIN
+    rows = [
+        JobRow(begin + HOUR * hour, begin + HOUR * (hour + 1), hours=1, kwh=kwh)
+        for hour in range(150)
+        for kwh in (0.1, 10.0)
+    ]
+    found = backtest(job_list(rows, "small and large"), fleet(4, 1), trace(values))
+    both, priced = (found.result(way).saved_percent for way in (Way.BOTH, Way.PRICED))
+    assert both is not None
+    assert priced is not None
+    assert both < 2
+    assert priced > 50  # it takes two days to learn what a slot is worth
 
 
 def test_the_first_two_weeks_run_at_home() -> None:
