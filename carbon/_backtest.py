@@ -21,8 +21,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from carbon import _backtest_kernels as kernels
+from carbon._backtest_case import Case, Known, Placed
 from carbon._backtest_grid import Trace, plain_step, refuse_gaps
-from carbon._backtest_kernels import Case, Known, Placed
 from carbon._backtest_oracle import oracle
 from carbon._backtest_report import Backtest, Way
 from carbon._backtest_setting import Setting

@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from carbon import _cells, _gridfile
-from carbon._backtest_kernels import HOURS, Known
+from carbon._backtest_case import Known
+from carbon._backtest_kernels import HOURS
 from carbon._errors import BadInput, UnknownZone
 from carbon._series import Accounting, IntensitySeries, Kind, Signal
 from carbon._statistical import DAY, HOUR, Climate, midnight

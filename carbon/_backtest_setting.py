@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
+from carbon._backtest_case import Case
 from carbon._backtest_grid import Grid, Trace
-from carbon._backtest_kernels import Case
 from carbon._errors import BadInput, ResidencyError, suggest
 from carbon._occupancy import capacity_steps
 from carbon._workload import Hardware

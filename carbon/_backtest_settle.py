@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
 
-from carbon._backtest_kernels import Case, Placed
+from carbon._backtest_case import Case, Placed
 from carbon._backtest_report import Backtest, Hour, Peak, PolicyResult, Way
 
 if TYPE_CHECKING:
