@@ -20,7 +20,8 @@ from rich.markup import escape
 
 from carbon import Hardware
 from carbon._backtest_report import MEANING, Backtest, PolicyResult, Way
-from deployments._screen import out, table, write
+from deployments._arguments import Picture, write
+from deployments._screen import out, table
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,7 +49,7 @@ def backtest(
     ahead: str = "24h",
     policy: Sequence[Way] = (),
     quantile: float = 0.3,
-    picture: Path | None = None,
+    picture: Picture = None,
     json: Annotated[
         bool, Parameter(name="--json", negative="", help="Print JSON for machines.")
     ] = False,

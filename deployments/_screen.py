@@ -5,14 +5,13 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Mapping
 from datetime import timedelta
-from pathlib import Path
 
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.markup import escape
 from rich.table import Column, Table
 
-from carbon import BadInput, Decision
+from carbon import Decision
 from deployments._artifacts import option_rows, origin, refusal_rows
 from deployments._zones import Priced, Zone, ZoneReport
 from work_pools import Outcome, Registration
@@ -38,15 +37,6 @@ def tell(text: str, data: Mapping[str, str], *, as_json: bool) -> None:
         out.print_json(data=dict(data))
     else:
         out.print(escape(text))
-
-
-def write(path: Path, content: bytes) -> None:
-    try:
-        path.write_bytes(content)
-    except OSError as error:
-        raise BadInput(
-            str(path), f"cannot be written ({error.strerror})", "Name another file."
-        ) from error
 
 
 def show_decision(decision: Decision, *, as_json: bool) -> None:
