@@ -469,7 +469,7 @@ def show(plain: dict[str, Result], issued: dict[str, Result], believed: dict[str
                 f"{one.captured_percent:.1f} %",
                 f"{one.least_percent:.1f} %",
                 f"{TARGETS[zone]} %",
-                "yes" if round(one.captured_percent) >= TARGETS[zone] else "NO",
+                _reached(one.captured_percent, TARGETS[zone]),
             )
             for zone, one in believed.items()
         ],
@@ -535,6 +535,12 @@ def _told(one: Result) -> dict[str, object]:
         | {name: getattr(one, name) for name in shown}
         | {"inside_percent": one.intervals.inside_percent, "skill_percent": skills}
     )
+
+
+def _reached(captured: float, target: float) -> str:
+    if captured >= target:
+        return "yes"
+    return "rounded" if round(captured) >= target else "NO"
 
 
 def main() -> None:

@@ -95,6 +95,11 @@ class Asked:
             db.execute("INSERT OR REPLACE INTO provider VALUES (?, ?, ?)", row)
         return now
 
+    def spoke_within(self, time: timedelta, now: datetime) -> bool:
+        """Tell whether anybody's last answer is no older than this."""
+        newest = self._db.read("SELECT max(confirmed_at) FROM series", ())[0][0]
+        return newest is not None and abs(now.timestamp() - newest) <= time.total_seconds()
+
     def has_answered(self, provider: str, since: datetime) -> bool:
         """Tell whether a provider has answered anything since then."""
         rows = self._db.read(

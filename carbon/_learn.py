@@ -121,10 +121,13 @@ def study(
     before = store.learned_at(provider, zone)
     if not anew and before is not None and timedelta(0) <= now - before < EVERY:
         return None
-    climate = store.climate(provider, zone)
-    actual = _actual(store, provider, zone, now, None if anew else climate)
-    if climate is not None and actual is not None and not _goes_on(climate, actual, anew=anew):
-        climate, actual = None, _actual(store, provider, zone, now, None)
+    old = store.climate(provider, zone)
+    if old is not None and now < old.until:
+        return None  # the clock was, or is, wrong
+    actual = _actual(store, provider, zone, now, old, whole=anew)
+    climate = old
+    if old is not None and actual is not None and not _goes_on(old, actual, anew=anew):
+        climate, actual = None, _actual(store, provider, zone, now, old, whole=True)
     if actual is None:
         return None
     if climate is None:
@@ -132,6 +135,8 @@ def study(
             until=midnight(actual.start), signal=actual.signal, accounting=actual.accounting
         )
     climate, hindcasts = _lived(climate, actual, now)
+    if old is not None and _knows_more(old, climate, actual):
+        return None  # of what was learned before the values are gone by now
     scores = {
         provider: _score_issues(
             store, provider, zone, actual, now, climate=climate, private=private
@@ -151,17 +156,23 @@ def study(
 
 
 def _actual(
-    store: Store, provider: str, zone: str, now: datetime, climate: Climate | None
+    store: Store,
+    provider: str,
+    zone: str,
+    now: datetime,
+    climate: Climate | None,
+    *,
+    whole: bool,
 ) -> IntensitySeries | None:
     """Return what has to be looked at of what was: all of it where no climate knows of it."""
     since = now - HISTORY - DAY
-    if climate is not None:
+    if climate is not None and not whole:
         since = max(since, min(climate.until - DAY, now - _OVER - _REVISED - DAY))
     actual = store.actual(provider, zone, since, now)
     if actual is None:
         return None
     # What a provider says of the past is no more sacred than what it says of the future.
-    actual = sound(actual)
+    actual = sound(actual, climate.norm if climate is not None else None)
     return actual if actual.known else None
 
 
@@ -176,6 +187,12 @@ def _goes_on(climate: Climate, actual: IntensitySeries, *, anew: bool) -> bool:
     if climate.until > actual.end or actual.end - climate.until > HISTORY:
         return False
     return not (anew and midnight(actual.start) < climate.began)
+
+
+def _knows_more(old: Climate, new: Climate, actual: IntensitySeries) -> bool:
+    """Tell whether an older climate of the same meaning is better than one that begins anew."""
+    same = (old.signal, old.accounting) == (new.signal, new.accounting)
+    return same and new.days < old.days and actual.end - old.until <= HISTORY
 
 
 def _lived(climate: Climate, actual: IntensitySeries, now: datetime) -> tuple[Climate, list[Score]]:

@@ -86,7 +86,7 @@ def inspect(
     Returns:
         What is believed of it, and what was found.
     """
-    norm = norm if norm is not None and norm.days >= _NORM_DAYS else None
+    norm = _telling(norm)
     looked = _Looked(series, norm)
     findings = [finding for rule in _RULES if (finding := rule(looked))]
     findings += _about_the_whole(series, now, asked, norm, others)
@@ -97,12 +97,22 @@ def inspect(
     return Inspected(None if rejected else believed, tuple(findings))
 
 
-def sound(series: IntensitySeries) -> IntensitySeries:
-    """Return actual values without those that no grid has: zeros, and a feed that stood still."""
-    looked = _Looked(series, None)
+def sound(series: IntensitySeries, norm: Norm | None = None) -> IntensitySeries:
+    """Return actual values without those that no grid has, or this one never had.
+
+    Zeros, a feed that stood still, and what is far out of the zone's range: learned from, a wrong
+    unit would be taken for the forecast's error, and would widen the range that it is judged by.
+    """
+    looked = _Looked(series, _telling(norm))
     _zeros(looked)
     _frozen(looked)
+    _out_of_range(looked)
     return looked.believed()
+
+
+def _telling(norm: Norm | None) -> Norm | None:
+    """Return a range that enough days are known of."""
+    return norm if norm is not None and norm.days >= _NORM_DAYS else None
 
 
 class _Looked(Looked[IntensitySeries]):

@@ -62,6 +62,9 @@ _LEFT_ALONE: Final[Mapping[type[ProviderError], timedelta]] = {
 _PATIENT: Final = 2.0
 """Seconds below which it is no fault of a provider that it gave no answer."""
 
+_TIMES_AS_LONG: Final = 10
+"""Who was waited for shortly and gave no answer is left alone for so many times as long only."""
+
 _LONGEST_PAUSE: Final = timedelta(days=1)
 """What is to be left alone for longer was written by a clock that was wrong."""
 
@@ -250,7 +253,8 @@ class Question:
             return self._wrong(provider, found)
         except TimeoutError:
             if seconds >= _PATIENT:  # else it was this process that was in a hurry
-                self._note(provider, Transient(name, f"gave no answer within {seconds:.0f} s"))
+                late = Transient(name, f"gave no answer within {seconds:.0f} s")
+                self._note(provider, late, _TIMES_AS_LONG * timedelta(seconds=seconds))
         except Unavailable as error:
             if not isinstance(error, ProviderError):
                 raise  # the store
@@ -333,11 +337,14 @@ class Question:
             return _REVISED if keep else BACKLOG
         return min(max(_REVISED, self.now - known + _OVERLAP), keep or BACKLOG)
 
-    def _note(self, provider: Provider, error: CarbonAwareError) -> None:
+    def _note(
+        self, provider: Provider, error: CarbonAwareError, most: timedelta = _LONGEST_PAUSE
+    ) -> None:
         pause = next(
             (wait for leaf, wait in _LEFT_ALONE.items() if isinstance(error, leaf)),
             timedelta(minutes=5),
         )
+        pause = min(pause, most)
         if isinstance(error, RateLimited) and error.retry_after is not None:
             pause = min(max(error.retry_after, timedelta(seconds=1)), _LONGEST_PAUSE)
         label = error.label if isinstance(error, ProviderError) else "failed"

@@ -110,9 +110,13 @@ async def refresh(
             terms = {**(left or {}), **{name: one.terms for name, one in by_name.items()}}
             if not asking.broken:
                 _learn(asking, questions)
-            if not asking.broken and any(question.heard for question in questions):
-                # Where nobody tells what is ahead of it, the clock may be wrong by a year.
-                _forget(store, terms, asking.now)
+            if not asking.broken:
+                # Where nobody tells what is ahead of it, the clock may be wrong: then only what the
+                # terms want forgotten is, and nothing if it is wrong by months.
+                heard = any(question.heard for question in questions)
+                if heard or store.spoke_within(HISTORY, asking.now):
+                    due = {name: one for name, one in terms.items() if heard or one.keep}
+                    _forget(store, due, asking.now)
     except Unavailable as error:
         asking.fail(error)
     finally:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import timedelta
 from typing import Any, Final
 
@@ -45,16 +45,9 @@ async def load_keys(
     asked = (names for provider, names in _FIELDS.items() if provider in signals.named)
     names = list(itertools.chain.from_iterable(asked))
     wanted = [name for name in names if getattr(settings, name) is None]
-    notes: list[str] = []
-    blocks: dict[str, SecretStr | None] = {}
-    if wanted and get_current_settings().api.url is not None:  # else Prefect would make up a server
-        try:
-            async with asyncio.timeout(min(patience, _MOST_PATIENCE).total_seconds()):
-                read = await asyncio.gather(*map(_block, wanted))
-            blocks = dict(zip(wanted, read, strict=True))
-        except Exception as error:  # noqa: BLE001 - an API that does not answer must not stop a run
-            kind = "no answer in time" if isinstance(error, TimeoutError) else type(error).__name__
-            notes.append(f"keys in Prefect blocks were not read: the Prefect API failed ({kind})")
+    blocks, failed = await _blocks(wanted, min(patience, _MOST_PATIENCE))
+    notes = [f"keys in Prefect blocks were not read: the Prefect API failed ({failed})"]
+    notes = notes if failed else []
     found = {name: getattr(settings, name) or blocks.get(name) for name in names}
     user = found.pop("watttime_username", None)
     keys = Keys(
@@ -75,6 +68,23 @@ def _left_out(keys: Keys, signals: Signals) -> Iterator[str]:
             yield f"{provider} is left out: {' and '.join(missing)} not set"
         if provider == "carbon-aware-sdk" and signals.carbon_aware_sdk is None:
             yield f"{provider} is left out: the fleet file has no table [signals.carbon-aware-sdk]"
+
+
+async def _blocks(
+    names: Sequence[str], patience: timedelta
+) -> tuple[dict[str, SecretStr | None], str]:
+    """Return what blocks hold, as far as they could be read, and how others could not."""
+    if not names or get_current_settings().api.url is None:
+        return {}, ""  # without an address Prefect would make up a server of its own
+    tasks = {name: asyncio.create_task(_block(name)) for name in names}
+    _, late = await asyncio.wait(tasks.values(), timeout=patience.total_seconds())
+    for task in late:
+        task.cancel()
+    read = await asyncio.gather(*tasks.values(), return_exceptions=True)
+    found = dict(zip(tasks, read, strict=True))
+    faults = {type(one).__name__ for one in read if isinstance(one, Exception)}
+    failed = ", ".join(sorted(faults | ({"no answer in time"} if late else set())))
+    return {name: one for name, one in found.items() if not isinstance(one, BaseException)}, failed
 
 
 async def _block(name: str) -> SecretStr | None:

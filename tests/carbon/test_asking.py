@@ -513,3 +513,53 @@ def test_a_file_that_fails_later_is_left_for_memory(path: Path) -> None:
         assert provider.asked
         assert feed.store.issues("energy-charts", HOME, NOW - DAY, NOW)
         assert any("busy" in note for note in feed.notes)
+
+
+def test_actual_values_in_another_unit_teach_nothing(path: Path) -> None:
+    """Three days at four times the level widen no range and shift no forecast."""
+    store, whole = grown(path, 40, NOW)
+    before = store.norm("a", HOME)
+    for hour in range(0, 24 * 6, 6):
+        now = NOW + hour * HOUR
+        past = whole.within(now - 6 * HOUR, now)
+        wrong = 20 <= hour < 80
+        values = [4 * v if wrong and v is not None else v for v in past.values]
+        sent = IntensitySeries(HOME, past.starts, past.end, values, "s", kind=Kind.ACTUAL)
+        store.add("a", [sent, series(HOME, start=now)], now)
+        learn(store, "a", HOME, now)
+    after = store.norm("a", HOME)
+    assert before is not None
+    assert after is not None
+    assert after.most <= before.most * 1.1
+    own = store.trust("a", HOME)
+    assert own is not None
+    assert max(abs(bias) for bias in own.bias) < 60
+
+
+@pytest.mark.parametrize("slow", [24, 48, 72, 240])
+def test_a_clock_that_is_slow_once_destroys_nothing(path: Path, slow: int) -> None:
+    """Also where few values are kept: what was learned from more of them stays."""
+    store, whole = grown(path, 40, NOW)
+    store.prune("a", forecasts=NOW - DAY, actual=NOW - 3 * DAY, scores=NOW - 70 * DAY)
+    learn(store, "a", HOME, NOW - slow * HOUR)
+    now = NOW + 3 * HOUR
+    store.add("a", [whole.within(NOW, now)], now)
+    learn(store, "a", HOME, now)
+    climate = store.climate("a", HOME)
+    assert climate is not None
+    assert climate.days >= 38
+
+
+def test_terms_hold_also_while_nobody_answers(path: Path) -> None:
+    """Ten days after its last answer nothing is kept of a provider that allows three."""
+    store, terms = Store(path), Terms("x", "y", MINUTE, keep=3 * DAY)
+    provider = StaticProvider(
+        [series(HOME, 24 * 3, start=NOW - 3 * DAY, kind=Kind.ACTUAL), series(HOME)],
+        name="a",
+        terms=terms,
+    )
+    asyncio.run(asked(store, provider, zones=[HOME]))
+    provider.error = Transient("a", "down")
+    asyncio.run(asked(store, provider, zones=[HOME], now=NOW + 10 * DAY))
+    assert store.actual("a", HOME, NOW - 9 * DAY, NOW + 10 * DAY) is None
+    assert not store.issues("a", HOME, NOW - DAY, NOW + 10 * DAY)

@@ -346,7 +346,7 @@ def grids(shared: Path) -> Grids:
     return Grids(
         {zone: frame[zone].to_list() for zone in ZONES},
         frame["utc"][0].astimezone(UTC),
-        tuple(StaticProvider(name=name) for name in ("energy-charts", "entsoe")),
+        tuple(StaticProvider(name=name) for name in ("energy-charts", "electricity-maps")),
     )
 
 
@@ -393,9 +393,9 @@ def test_providers_that_die_and_come_back_change_the_label_and_nothing_else(
     assert steps == [
         "energy-charts",
         "energy-charts, last word",
-        "entsoe",
-        "entsoe, last word",
-        "entsoe, stale",
+        "electricity-maps",
+        "electricity-maps, last word",
+        "electricity-maps, stale",
         "statistical",
         "nothing",
         "energy-charts",

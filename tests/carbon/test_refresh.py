@@ -251,7 +251,7 @@ def test_who_hangs_costs_its_share_and_is_remembered(store: Store) -> None:
     assert took < 5
     assert sorted(good.asked) == [HOME, AWAY]
     assert set(see(store, "a", "b").intensity) == {HOME, AWAY}
-    assert ask(store, stuck, good, now=NOW + 0.5 * MINUTE) < 0.4
+    assert ask(store, stuck, good, now=NOW + 0.3 * MINUTE) < 0.4
 
 
 def test_without_anybody_there_is_nothing_and_it_is_said(store: Store) -> None:

@@ -410,3 +410,21 @@ def test_a_prefect_that_does_not_answer_costs_seconds() -> None:
     assert keys.entsoe_token is None
     assert "the Prefect API failed (no answer in time)" in notes[0]
     assert len(notes) == 1
+
+
+def test_one_block_that_fails_leaves_the_other_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What could be read is used, and it is said that something could not."""
+
+    async def read(name: str) -> SecretStr | None:
+        if name == "entsoe_token":
+            raise ConnectionError
+        return SecretStr(SECRET) if name == "electricity_maps_token" else None
+
+    monkeypatch.setattr("deployments._keys._block", read)
+    with temporary_settings({PREFECT_API_URL: "http://127.0.0.1:9/api"}):
+        keys, notes = asyncio.run(load_keys(Settings(), Signals()))
+    assert keys.electricity_maps_token is not None
+    assert keys.entsoe_token is None
+    assert len(notes) == 1
+    assert "ConnectionError" in notes[0]
+    assert SECRET not in notes[0]
