@@ -121,22 +121,10 @@ def study(
     before = store.learned_at(provider, zone)
     if not anew and before is not None and timedelta(0) <= now - before < EVERY:
         return None
-    old = store.climate(provider, zone)
-    if old is not None and now < old.until:
-        return None  # the clock was, or is, wrong
-    actual = _actual(store, provider, zone, now, old, whole=anew)
-    climate = old
-    if old is not None and actual is not None and not _goes_on(old, actual, anew=anew):
-        climate, actual = None, _actual(store, provider, zone, now, old, whole=True)
-    if actual is None:
+    known = _up_to_date(store, provider, zone, now, anew=anew)
+    if known is None:
         return None
-    if climate is None:
-        climate = Climate(
-            until=midnight(actual.start), signal=actual.signal, accounting=actual.accounting
-        )
-    climate, hindcasts = _lived(climate, actual, now)
-    if old is not None and _knows_more(old, climate, actual):
-        return None  # of what was learned before the values are gone by now
+    climate, actual, hindcasts = known
     scores = {
         provider: _score_issues(
             store, provider, zone, actual, now, climate=climate, private=private
@@ -153,6 +141,33 @@ def study(
     silent = now - actual.end > _SILENT
     ahead = None if silent else forecast(climate, actual, now, now + _AHEAD)
     return Lesson(provider, zone, now, climate, scores, trusts, ahead)
+
+
+def _up_to_date(
+    store: Store, provider: str, zone: str, now: datetime, *, anew: bool
+) -> tuple[Climate, IntensitySeries, list[Score]] | None:
+    """Return the climate of by now, what was of late, and scores of the days that were folded in.
+
+    Returns:
+        ``None`` where nothing is known of what was, or less than the kept climate knows.
+    """
+    old = store.climate(provider, zone)
+    if old is not None and now < old.until:
+        return None  # the clock was, or is, wrong
+    actual = _actual(store, provider, zone, now, old, whole=anew)
+    climate = old
+    if old is not None and actual is not None and not _goes_on(old, actual, anew=anew):
+        climate, actual = None, _actual(store, provider, zone, now, old, whole=True)
+    if actual is None:
+        return None
+    if climate is None:
+        climate = Climate(
+            until=midnight(actual.start), signal=actual.signal, accounting=actual.accounting
+        )
+    climate, hindcasts = _lived(climate, actual, now)
+    if old is not None and _knows_more(old, climate, actual):
+        return None  # of what was learned before the values are gone by now
+    return climate, actual, hindcasts
 
 
 def _actual(

@@ -20,8 +20,6 @@ PROVIDERS = (
     "entsoe",
     "carbon-aware-sdk",
 )
-PRICES_ONLY = frozenset({"entsoe"})
-"""Providers that nobody asks for an intensity."""
 
 
 class _Frozen(BaseModel):

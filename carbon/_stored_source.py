@@ -10,7 +10,6 @@ from carbon._belief import Belief, Believing
 from carbon._errors import NoSignal, NotAsked
 from carbon._price_belief import PriceBelief, believe_price
 from carbon._provider import provider_of
-from carbon._signals import PRICES_ONLY
 from carbon._statistical import statistical
 
 if TYPE_CHECKING:
@@ -52,6 +51,7 @@ class StoredSource:
         before: The source that comes before this one; what it lacked is said with the numbers.
         notes: Zone to what must be said with its numbers.
         unshown: Names of providers whose prices are used and not displayed, as their terms want.
+        priced: Names of providers that have prices only: no intensity of theirs is missing.
     """
 
     def __init__(
@@ -64,7 +64,9 @@ class StoredSource:
         before: StoredSource | None = None,
         notes: Mapping[str, str] | None = None,
         unshown: Collection[str] = (),
+        priced: Collection[str] = (),
     ) -> None:
+        self._priced = frozenset(priced)
         self._before, self._notes, self._unshown = before, notes or {}, frozenset(unshown)
         self._store, self._providers, self._now, self._name = store, providers, now, name
         self._known: dict[tuple[str, datetime, datetime], Belief] = {}
@@ -166,7 +168,7 @@ class StoredSource:
     def _asked(self, zone: str) -> str | None:
         """Return under which name intensities of a zone are kept, if anybody is asked for them."""
         provider = self._providers.get(zone)
-        return None if provider is None or provider_of(provider) in PRICES_ONLY else provider
+        return None if provider is None or provider_of(provider) in self._priced else provider
 
     def _believe_price(self, zone: str, start: datetime, end: datetime) -> PriceBelief:
         provider = self._providers.get(zone)

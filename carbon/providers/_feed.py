@@ -223,6 +223,7 @@ class Feed:
                 before=found[-1] if found else None,
                 notes=notes,
                 unshown={name for name in able if not able[name].terms.prices_shown},
+                priced={name for name in able if able[name].family is None},
             )
             found.append(source)
         return tuple(found)
