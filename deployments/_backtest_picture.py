@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from typing import Any
 
@@ -10,6 +9,7 @@ import altair as alt
 import polars as pl
 
 from carbon._backtest_report import Backtest, Way
+from deployments._picture import framed, png
 
 _WIDTH, _BAR, _STRIP = 560, 26, 110
 _LINE = 140
@@ -28,24 +28,10 @@ def backtest_picture(found: Backtest) -> bytes:
         A PNG.
     """
     strips = [_grid(found), *(_running(found, way) for way in _shown(found))]
-    chart = (
-        alt.vconcat(_savings(found), *strips)
-        .resolve_scale(color="independent")
-        .properties(
-            title=alt.TitleParams(
-                f"{found.jobs:,} jobs, {found.first:%d %b %Y} to {found.end:%d %b %Y}"
-                f"{', on a modelled grid' if found.modelled else ''}",
-                subtitle=_notes(found),
-                anchor="start",
-                subtitleColor="#57606a",
-            )
-        )
-        .configure_view(stroke=None)
-        .configure_axis(gridColor="#eaeef2")
-    )
-    buffer = io.BytesIO()
-    chart.save(buffer, format="png", scale_factor=1.5)
-    return buffer.getvalue()
+    title = f"{found.jobs:,} jobs, {found.first:%d %b %Y} to {found.end:%d %b %Y}"
+    title += ", on a modelled grid" if found.modelled else ""
+    chart = alt.vconcat(_savings(found), *strips).resolve_scale(color="independent")
+    return png(framed(chart, title, _notes(found)))
 
 
 def _shown(found: Backtest) -> list[Way]:

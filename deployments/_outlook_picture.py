@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import textwrap
 from datetime import datetime, timedelta
 from typing import Any
@@ -11,7 +10,7 @@ import altair as alt
 import polars as pl
 
 from carbon import Belief, Outlook
-from deployments._picture import plain, steps, time_axis
+from deployments._picture import framed, plain, png, steps, time_axis
 from deployments._zones import Zone, ZoneReport
 
 _WIDE, _NARROW, _HIGH = 560, 200, 84
@@ -34,9 +33,7 @@ def outlook_picture(told: ZoneReport, outlook: Outlook, known: dict[str, Belief]
     Returns:
         A PNG.
     """
-    buffer = io.BytesIO()
-    _chart(told, outlook, known).save(buffer, format="png", scale_factor=1.5)
-    return buffer.getvalue()
+    return png(_chart(told, outlook, known))
 
 
 def _chart(told: ZoneReport, outlook: Outlook, known: dict[str, Belief]) -> Any:  # noqa: ANN401  altair's fluent types do not survive strict checking
@@ -48,19 +45,8 @@ def _chart(told: ZoneReport, outlook: Outlook, known: dict[str, Belief]) -> Any:
     rows = [_row(zone, outlook, bands.get(zone.zone)) for zone in told.zones]
     notes = [line for note in (*told.advice, *told.notes) for line in textwrap.wrap(note, 110)]
     title = f"Outlook of {told.now:%a %d %b %Y %H:%M} UTC"
-    return (
-        alt.vconcat(*rows)
-        .properties(
-            title=alt.TitleParams(
-                f"{title}; shaded: 90 % of 4-hour means" if bands else title,
-                subtitle=notes or "",
-                anchor="start",
-                subtitleColor=_GREY,
-            )
-        )
-        .configure_view(stroke=None)
-        .configure_axis(gridColor="#eaeef2")
-    )
+    title += "; shaded: 90 % of 4-hour means" if bands else ""
+    return framed(alt.vconcat(*rows), title, notes or "")
 
 
 def _row(zone: Zone, outlook: Outlook, band: _Band | None) -> Any:  # noqa: ANN401  as above

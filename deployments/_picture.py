@@ -33,22 +33,20 @@ def decision_picture(decision: Decision, outlook: Outlook) -> bytes:
     lines = _lines(decision, outlook)
     if lines is not None:
         layers.insert(1, lines)
-    chart = (
-        alt.layer(*layers)
-        .resolve_scale(color="independent")
-        .properties(
-            width=_WIDTH,
-            height=_HEIGHT,
-            title=alt.TitleParams(
-                decision.headline,
-                subtitle=_notes(decision),
-                anchor="start",
-                subtitleColor="#57606a",
-            ),
-        )
-        .configure_view(stroke=None)
-        .configure_axis(gridColor="#eaeef2")
-    )
+    chart = alt.layer(*layers).resolve_scale(color="independent")
+    sized = chart.properties(width=_WIDTH, height=_HEIGHT)
+    return png(framed(sized, decision.headline, _notes(decision)))
+
+
+def framed(chart: Any, title: str, notes: list[str] | str) -> Any:  # noqa: ANN401  altair's fluent types do not survive strict checking
+    """Return a chart in the look of all pictures, with a title and notes below it."""
+    head = alt.TitleParams(title, subtitle=notes, anchor="start", subtitleColor="#57606a")
+    whole = chart.properties(title=head).configure_view(stroke=None)
+    return whole.configure_axis(gridColor="#eaeef2")
+
+
+def png(chart: Any) -> bytes:  # noqa: ANN401  as above
+    """Return a chart as a PNG."""
     buffer = io.BytesIO()
     chart.save(buffer, format="png", scale_factor=1.5)
     return buffer.getvalue()
