@@ -9,129 +9,32 @@ the choice is the best of these starts that keeps it.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import math
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from carbon._decision import Option, Placement, Reservation
+from carbon._decision import Option, Placement
+from carbon._segment import Segment
+from carbon._window import Slot, Window
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from datetime import datetime
 
     from numpy.typing import NDArray
 
     from carbon._fleet import Pool
     from carbon._request import Request
+    from carbon._segment import Interruptible
     from carbon._series import IntensitySeries, PriceSeries
-    from carbon._workload import Stage
 
-_KWH_PER_GB = 0.001
-"""Network energy: cloud-carbon-footprint, NETWORKING_COEFFICIENT, kWh per GB (Apache-2.0)."""
-
-_HOUR = 3600.0
 _PER_MWH = 1000.0
 """kWh in a MWh."""
 _ROUNDING = 1e-5
 """Seconds; a moment has whole microseconds."""
-
-
-@dataclass(frozen=True)
-class _Window:
-    """A stage in its pool; times are seconds from the chain's start.
-
-    Attributes:
-        stage: The stage.
-        pool: Its pool.
-        due: When it takes its slot, if those before it take their median time.
-        due_p95: The same by their 95th percentile.
-        begin: When its code begins, after the pool's start-up.
-        seconds: Median run time.
-        needed: Start-up and run time by the 95th percentile.
-        kwh: Energy of one run, PUE included.
-        network_kwh: Energy of carrying its data from home and back.
-        flat_usd: Cost that does not hang on the time: compute and transfer.
-        embodied_g: Share of the emissions from making the hardware.
-    """
-
-    stage: Stage
-    pool: Pool
-    due: float
-    due_p95: float
-    begin: float
-    seconds: float
-    needed: float
-    kwh: float
-    network_kwh: float
-    flat_usd: float
-    embodied_g: float
-
-    @classmethod
-    def after(
-        cls, before: _Window | None, home: Pool, stage: Stage, pool: Pool, lead: float
-    ) -> _Window:
-        """Lay out a stage after another one, or after the start-up of the entry run."""
-        need = stage.needs[pool.hardware]
-        startup = pool.startup.total_seconds() if stage.heavy else 0.0
-        due = before.end if before else lead
-        seconds = need.p50.total_seconds()
-        at_server = need.kwh or pool.watts / 1000.0 * seconds / _HOUR
-        there, carried, transfer = pool.place, 0.0, 0.0
-        if pool.region != home.region:
-            here, carried = home.place, stage.data_in_gb + stage.data_out_gb
-            transfer = stage.data_in_gb * here.transfer_price(there)
-            transfer += stage.data_out_gb * there.transfer_price(here)
-        return cls(
-            stage=stage,
-            pool=pool,
-            due=due,
-            due_p95=before.end_p95 if before else lead,
-            begin=due + startup,
-            seconds=seconds,
-            needed=startup + need.p95.total_seconds(),
-            kwh=at_server * there.pue.value,
-            network_kwh=carried * _KWH_PER_GB,
-            flat_usd=pool.usd_per_hour * seconds / _HOUR + transfer,
-            embodied_g=pool.embodied_g_per_hour * seconds / _HOUR,
-        )
-
-    @property
-    def end(self) -> float:
-        return self.begin + self.seconds
-
-    @property
-    def end_p95(self) -> float:
-        return self.due_p95 + self.needed
-
-    def weights(self, home_zone: str) -> Iterator[tuple[str, float]]:
-        """Yield by which zone's mean intensity which energy is weighed.
-
-        The way is shared: half of the network's energy is drawn at each end.
-        """
-        yield self.pool.place.zone, self.kwh + self.network_kwh / 2
-        if self.network_kwh:
-            yield home_zone, self.network_kwh / 2
-
-
-@dataclass(frozen=True)
-class _Slot:
-    """A slot that the chain takes, in seconds from its start."""
-
-    pool: Pool
-    begin: float
-    end: float
-    stage: str
-
-    def reserved(self, start: datetime) -> Reservation:
-        return Reservation(
-            pool=self.pool.name,
-            start=start + timedelta(seconds=self.begin),
-            end=start + timedelta(seconds=self.end),
-            stage=self.stage,
-        )
 
 
 class Starts:
@@ -178,7 +81,7 @@ class Chain:
     """
 
     request: Request
-    windows: tuple[_Window, ...]
+    windows: tuple[Window, ...]
 
     @classmethod
     def on(cls, request: Request, pools: Sequence[Pool], *, lead: timedelta) -> Chain:
@@ -189,12 +92,27 @@ class Chain:
             pools: One for each stage.
             lead: Start-up of the entry run; light stages run inside it and have none of their own.
         """
-        windows: list[_Window] = []
+        windows: list[Window] = []
         seconds = lead.total_seconds()
         for stage, pool in zip(request.workload.stages, pools, strict=True):
             before = windows[-1] if windows else None
-            windows.append(_Window.after(before, request.home, stage, pool, seconds))
+            windows.append(Window.after(before, request.home, stage, pool, seconds))
         return cls(request, tuple(windows))
+
+    def split(self, place: int, how: Interruptible, runs: Sequence[tuple[float, float]]) -> Chain:
+        """Return this chain, which is whole, with one stage in segments.
+
+        Args:
+            place: Which stage.
+            how: What a restart takes.
+            runs: Begin and end of each segment's run in seconds from the chain's start; the first
+                begins no sooner than the stages before it let it.
+        """
+        windows = [*self.windows[:place], self.windows[place].split(how, runs)]
+        for after in self.windows[place + 1 :]:
+            home, lead = self.request.home, 0.0
+            windows.append(Window.after(windows[-1], home, after.stage, after.pool, lead))
+        return replace(self, windows=tuple(windows))
 
     @property
     def pools(self) -> tuple[Pool, ...]:
@@ -214,15 +132,23 @@ class Chain:
 
     @cached_property
     def needed(self) -> timedelta:
-        """Time that the deadline must leave: p95 run times, start-ups and one retry."""
+        """Time that the deadline must leave: p95 run times, pauses, start-ups and one retry."""
         retry = max(window.needed for window in self.windows)
         return timedelta(seconds=self.windows[-1].end_p95 + retry)
 
     @cached_property
+    def paused(self) -> float:
+        """By how many seconds pauses and restarts put its end off."""
+        return sum(window.paused for window in self.windows)
+
+    @cached_property
     def layout(self) -> tuple[float, ...]:
         """When its stages run, in seconds from its start: chains that are alike share much work."""
-        edges = (edge for window in self.windows for edge in (window.begin, window.end))
-        return (self.needed.total_seconds(), *edges)
+        edges = [self.needed.total_seconds()]
+        for window in self.windows:
+            for piece in window.pieces:
+                edges += (piece.begin, piece.end)
+        return tuple(edges)
 
     def breakpoints(self) -> Iterator[tuple[NDArray[np.float64], float]]:
         """Yield where the slope of emissions or cost changes, or a slot becomes free.
@@ -232,15 +158,16 @@ class Chain:
         """
         for window in self.windows:
             price = self.request.energy_price(window.pool)
-            drawn: list[IntensitySeries | PriceSeries | None] = [
-                self.request.outlook.intensity.get(zone)
-                for zone, _ in window.weights(self.request.home_zone)
-            ]
-            drawn += [price.series] if price is not None else []
-            for series in drawn:
-                if series is not None:
-                    yield series.edges, window.begin
-                    yield series.edges, window.end
+            for part in window.parts:
+                drawn: list[IntensitySeries | PriceSeries | None] = [
+                    self.request.outlook.intensity.get(zone)
+                    for zone, _ in window.weights(part, self.request.home_zone)
+                ]
+                drawn += [price.series] if price is not None else []
+                for series in drawn:
+                    if series is not None:
+                        yield series.edges, part.begin
+                        yield series.edges, part.begin + part.seconds
         for own in self._slots:
             full = self.request.full(own.pool)
             if full:
@@ -251,8 +178,9 @@ class Chain:
         """Return the emissions for each start in gCO2e; ``nan`` where the outlook has none."""
         found = np.full(at.seconds.shape, self.embodied_g)
         for window in self.windows:
-            for zone, kwh in window.weights(self.request.home_zone):
-                found += kwh * at.intensity(zone, window.begin, window.seconds)
+            for part in window.parts:
+                for zone, kwh in window.weights(part, self.request.home_zone):
+                    found += kwh * at.intensity(zone, part.begin, part.seconds)
         return found
 
     def cost(self, at: Starts) -> NDArray[np.float64]:
@@ -260,12 +188,13 @@ class Chain:
         found = np.full(at.seconds.shape, sum(window.flat_usd for window in self.windows))
         for window in self.windows:
             if self.request.energy_price(window.pool) is not None:
-                found += window.kwh / _PER_MWH * at.usd(window.pool, window.begin, window.seconds)
+                for part in window.parts:
+                    found += part.kwh / _PER_MWH * at.usd(window.pool, part.begin, part.seconds)
         return found
 
     @cached_property
     def embodied_g(self) -> float:
-        """The share of the emissions from making the hardware, in gCO2e."""
+        """The emissions that do not hang on the time, in gCO2e."""
         return sum(window.embodied_g for window in self.windows)
 
     @cached_property
@@ -287,7 +216,7 @@ class Chain:
             if not self._has_room(own, np.array([start]))[0]:
                 yield own.pool
 
-    def _has_room(self, own: _Slot, starts: NDArray[np.float64]) -> NDArray[np.bool_]:
+    def _has_room(self, own: Slot, starts: NDArray[np.float64]) -> NDArray[np.bool_]:
         result = np.ones(starts.shape, dtype=np.bool_)
         for full in self.request.full(own.pool):
             # Starts were rounded to a microsecond somewhere: one that just fits is free.
@@ -303,7 +232,8 @@ class Chain:
             placements=placements,
             start=start,
             end=placements[-1].end,
-            latest_safe_start=deadline - self.needed,
+            # Who does not start in time to pause may still start in time.
+            latest_safe_start=deadline - self.needed + timedelta(seconds=self.paused),
             kwh=self.kwh,
             usd=_total(placement.usd for placement in placements),
             g=grams,
@@ -312,52 +242,65 @@ class Chain:
         )
 
     @cached_property
-    def _slots(self) -> tuple[_Slot, ...]:
-        slots = [
-            _Slot(w.pool, w.due, w.end_p95, w.stage.name) for w in self.windows if w.stage.heavy
-        ]
+    def _slots(self) -> tuple[Slot, ...]:
+        slots = [slot for window in self.windows if window.stage.heavy for slot in window.slots()]
         # The entry run waits for its heavy stages, so it holds its own slot all along.
-        return (*slots, _Slot(self.request.home, 0.0, self.windows[-1].end_p95, ""))
+        return (*slots, Slot(self.request.home, 0.0, self.windows[-1].end_p95, ""))
 
-    def _placement(self, window: _Window, start: datetime) -> Placement:
-        begin = start + timedelta(seconds=window.begin)
-        end = start + timedelta(seconds=window.end)
-        zone = window.pool.place.zone
-        weights = tuple(window.weights(self.request.home_zone))
-        means = {place: self._mean(place, begin, end) for place, _ in weights}
-        energy_usd: float | None = 0.0
-        if (price := self.request.energy_price(window.pool)) is not None:
-            mean = _known(price.series, begin, end)
-            energy_usd = None if mean is None else window.kwh / _PER_MWH * mean * price.rate
+    def _placement(self, window: Window, start: datetime) -> Placement:
+        zone, home = window.pool.place.zone, self.request.home_zone
+        price = self.request.energy_price(window.pool)
+        segments: list[Segment] = []
+        own_g, energy_usd = 0.0, 0.0
+        for piece in window.pieces:
+            grams = usd = 0.0
+            for part in piece.parts:
+                begin = start + timedelta(seconds=part.begin)
+                end = start + timedelta(seconds=part.begin + part.seconds)
+                mean = _mean(self.request.outlook.intensity.get(zone), begin, end)
+                own_g += part.kwh * mean
+                for at, kwh in window.weights(part, home):
+                    if at != zone:
+                        mean = _mean(self.request.outlook.intensity.get(at), begin, end)
+                    grams += kwh * mean
+                if price is not None:
+                    usd += part.kwh / _PER_MWH * _mean(price.series, begin, end) * price.rate
+            energy_usd += usd
+            segments.append(
+                Segment(
+                    start=start + timedelta(seconds=piece.due),
+                    begin=start + timedelta(seconds=piece.begin),
+                    end=start + timedelta(seconds=piece.end),
+                    kwh=sum(part.kwh for part in piece.parts),
+                    g=grams,
+                    cost=None if price is None else usd,
+                )
+            )
         return Placement(
             stage=window.stage.name,
             pool=window.pool.name,
             region=window.pool.region,
             zone=zone,
             heavy=window.stage.heavy,
-            start=start + timedelta(seconds=window.due),
-            end=end,
+            start=segments[0].start,
+            end=segments[-1].end,
             end_p95=start + timedelta(seconds=window.end_p95),
             kwh=window.kwh,
-            usd=_total((window.flat_usd, energy_usd)),
-            g=_total(
-                (
-                    window.embodied_g,
-                    *(None if (mean := means[at]) is None else kwh * mean for at, kwh in weights),
-                )
-            ),
+            usd=_known(window.flat_usd + energy_usd),
+            g=_known(window.embodied_g + sum(one.g for one in segments)),
             embodied_g=window.embodied_g,
-            g_per_kwh=means[zone],
+            g_per_kwh=_known(own_g / window.kwh),
+            segments=tuple(segments) if len(segments) > 1 else (),
         )
 
-    def _mean(self, zone: str, begin: datetime, end: datetime) -> float | None:
-        return _known(self.request.outlook.intensity.get(zone), begin, end)
+
+def _mean(series: IntensitySeries | PriceSeries | None, begin: datetime, end: datetime) -> float:
+    """Return a mean; ``nan`` where it is not known."""
+    return series.mean(begin, end) if series and series.covers(begin, end) else math.nan
 
 
-def _known(
-    series: IntensitySeries | PriceSeries | None, begin: datetime, end: datetime
-) -> float | None:
-    return series.mean(begin, end) if series and series.covers(begin, end) else None
+def _known(value: float) -> float | None:
+    return None if math.isnan(value) else value
 
 
 def _total(parts: Iterable[float | None]) -> float | None:

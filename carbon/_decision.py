@@ -10,6 +10,7 @@ from pydantic import AwareDatetime, BaseModel, ConfigDict, model_validator
 
 from carbon._errors import BadInput
 from carbon._outlook import Provenance
+from carbon._segment import Segment
 
 _KILO = 1000.0
 _REVISED_PERCENT = 1
@@ -74,8 +75,10 @@ class Placement(_Frozen):
             where a price is needed and not known.
         g: Expected emissions in gCO2e, transfer and embodied share included; ``None`` without a
             signal.
-        embodied_g: The embodied share in it: from making the hardware.
+        embodied_g: The share in it that does not hang on the time: from making the hardware, and
+            what restarts emit at any hour.
         g_per_kwh: Mean intensity of the zone while it runs; ``None`` without a signal.
+        segments: The parts between which it pauses; empty for a stage that runs whole.
     """
 
     stage: str
@@ -91,6 +94,7 @@ class Placement(_Frozen):
     g: float | None
     embodied_g: float = 0.0
     g_per_kwh: float | None
+    segments: tuple[Segment, ...] = ()
 
 
 class Option(_Frozen):

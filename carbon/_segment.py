@@ -21,20 +21,23 @@ class Interruptible:
         min_segment: Least run time of a segment; a run that is shorter stays whole.
         restart: What each segment but the first takes before it goes on: start-up and loading the
             checkpoint. Its slot is held meanwhile.
-        restart_kwh: Energy of one restart, PUE included, spread evenly over ``restart``.
+        restart_kwh: Energy of one restart, spread evenly over ``restart``; without it, what the run
+            uses in that time. Like the run's own: before PUE in a :class:`carbon.Stage`, PUE
+            included in a :class:`carbon.SegmentRequest`.
         restart_g: Emissions of one restart whenever it happens, in gCO2e.
     """
 
     min_segment: timedelta = _NO_TIME
     restart: timedelta = _NO_TIME
-    restart_kwh: float = 0.0
+    restart_kwh: float | None = None
     restart_g: float = 0.0
 
     def __post_init__(self) -> None:
         for name in ("min_segment", "restart"):
             _require_time(name, getattr(self, name))
         for name in ("restart_kwh", "restart_g"):
-            _require_number(name, getattr(self, name))
+            if getattr(self, name) is not None:
+                _require_number(name, getattr(self, name))
         if self.restart_kwh and not self.restart:
             raise BadInput(
                 "restart", "takes no time and yet uses energy", "Say how long a restart takes."
@@ -105,7 +108,8 @@ class Segment:
         end: When it stops.
         kwh: Energy, that of the restart included.
         g: Emissions in gCO2e, those of the restart included.
-        cost: What the energy costs in the price's currency; ``None`` without a price.
+        cost: What the energy costs in the price's currency, in a placement in USD; ``None`` where it
+            is not paid for on its own.
     """
 
     start: datetime

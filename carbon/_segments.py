@@ -1,7 +1,7 @@
 """One run by itself, whole or split into the cleanest segments: exact, with the cost of restarts.
 
-Use :func:`segments`. It is for back-tests and for finding out what splitting would be worth: the
-trigger on Prefect runs every stage whole today, so :func:`carbon.plan` plans none in segments.
+Use :func:`segments`, for back-tests and for finding out what splitting would be worth. A chain of
+which a stage is interruptible is planned by :func:`carbon.plan` (:mod:`carbon._pauses`).
 
 Intensity and price are piecewise constant, so for a given number of segments the cost is piecewise
 linear in their begins and ends, and its least value lies where each of these is tied down: to an
@@ -17,6 +17,7 @@ intervals in turn.
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -80,6 +81,8 @@ def segments(
         raise BadInput("step", f"{step} is no length", "Give a time above zero.")
     search = _Search(request, intensity, price, by_cost, _periods(busy))
     how = request.interruptible
+    if how is not None and how.restart_kwh is None:
+        how = replace(how, restart_kwh=request.kwh * (how.restart / request.run))
     if how is None or how.min_segment >= request.run:
         return search.whole()
     if how == _FOR_NOTHING and not search.startup_may_be_blocked:
@@ -313,7 +316,7 @@ class _Search:
         )
 
 
-_FOR_NOTHING: Final = Interruptible()
+_FOR_NOTHING: Final = Interruptible(restart_kwh=0.0)
 
 
 def _between(series: IntensitySeries | PriceSeries, cuts: _Floats) -> _Floats:

@@ -9,6 +9,7 @@ from typing import Annotated, Self
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from carbon._errors import BadInput
+from carbon._segment import Interruptible
 
 
 class Hardware(StrEnum):
@@ -61,6 +62,8 @@ class Stage(BaseModel):
             the home region's CPU pool as part of the entry run.
         data_in_gb: Data that must be carried from home to the stage's region.
         data_out_gb: Data that must be carried back.
+        interruptible: How it may be split, for a heavy stage that keeps what it has done and goes
+            on from there; ``None`` for one that runs whole.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -70,6 +73,17 @@ class Stage(BaseModel):
     heavy: bool = False
     data_in_gb: Annotated[float, Field(ge=0)] = 0.0
     data_out_gb: Annotated[float, Field(ge=0)] = 0.0
+    interruptible: Interruptible | None = None
+
+    @model_validator(mode="after")
+    def _light_runs_whole(self) -> Self:
+        if self.interruptible is not None and not self.heavy:
+            raise BadInput(
+                "interruptible",
+                f"light stage {self.name!r} runs inside the entry run, which does not pause",
+                "Make the stage heavy, or leave interruptible out.",
+            )
+        return self
 
     @model_validator(mode="after")
     def _light_runs_on_cpu(self) -> Self:
