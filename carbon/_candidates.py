@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
 from carbon._chain import Starts
 from carbon._decision import Rule
+from carbon._pauses import pauses
+from carbon._policy import Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -31,6 +33,9 @@ NOT_WORTH_WAITING: Final = 0.01
 
 MORE_SLACK: Final = timedelta(hours=1)
 """For how much more slack a decision says what it would be worth."""
+
+LIMITS: Final = (Rule.DEADLINE, Rule.CAPACITY, Rule.COST, Rule.INTENSITY, Rule.SAVING)
+"""All limits; the last of them only decides whether a move is worth it."""
 
 _HOUR: Final = 3600.0
 
@@ -178,7 +183,8 @@ def evaluate(
     alike: defaultdict[tuple[float, ...], list[Chain]] = defaultdict(list)
     for chain in chains:
         alike[chain.layout].append(chain)
-    parts = []
+    placed: list[_Placed] = []
+    unknown: list[Chain] = []
     for group in alike.values():
         latest = request.deadline - group[0].needed
         if latest < request.earliest:
@@ -193,25 +199,43 @@ def evaluate(
         for chain in group:
             grams, usd = chain.grams(at), chain.cost(at)
             if np.isnan((grams + usd)[in_time]).all():
-                for pool in chain.heavy_pools:
-                    refusals.add(pool, Rule.SIGNAL, _unknown(request, pool))
+                unknown.append(chain)
                 continue
-            parts.append((chain, at.seconds, grams, usd, in_time, chain.free(at.seconds)))
-    if not parts:
-        return None
-    usable = [part[0] for part in parts]
+            placed.append(_Placed(chain, at.seconds, grams, usd, in_time, chain.free(at.seconds)))
+    if any(stage.interruptible for stage in request.workload.stages):
+        placed += _split(request, placed, unknown, limits)
+    used = {pool.name for one in placed for pool in one.chain.heavy_pools}
+    for chain in unknown:
+        for pool in chain.heavy_pools:
+            if pool.name not in used:
+                refusals.add(pool, Rule.SIGNAL, _unknown(request, pool))
+    return _table(request, placed, limits) if placed else None
+
+
+class _Placed(NamedTuple):
+    """A chain at some starts: its rows of the table."""
+
+    chain: Chain
+    starts: NDArray[np.float64]
+    grams: NDArray[np.float64]
+    usd: NDArray[np.float64]
+    in_time: NDArray[np.bool_]
+    free: NDArray[np.bool_]
+
+
+def _table(request: Request, placed: Sequence[_Placed], limits: Limits) -> Candidates:
     starts, grams, usd, in_time, free = (
-        np.concatenate(column) for column in list(zip(*parts, strict=True))[1:]
+        np.concatenate(column) for column in list(zip(*placed, strict=True))[1:]
     )
-    sizes = [len(part[1]) for part in parts]
-    embodied, kwh = (
-        np.repeat(np.array([getattr(chain, name) for chain in usable]), sizes)
-        for name in ("embodied_g", "kwh")
+    chains, sizes = [one.chain for one in placed], [len(one.starts) for one in placed]
+    embodied, kwh, paused = (
+        np.repeat(np.array([getattr(chain, name) for chain in chains]), sizes)
+        for name in ("embodied_g", "kwh", "paused")
     )
-    waited = (starts - request.earliest.timestamp()) / _HOUR
+    waited = (starts + paused - request.earliest.timestamp()) / _HOUR
     slack, policy = 1 + SAME, request.policy
     return Candidates(
-        chains=usable,
+        chains=chains,
         first=np.concatenate(([0], np.cumsum(sizes))),
         starts=starts,
         grams=grams,
@@ -227,6 +251,34 @@ def evaluate(
         waiting_g=waited * policy.freshness_g_per_hour,
         waiting_usd=waited * policy.freshness_usd_per_hour,
     )
+
+
+def _split(
+    request: Request, placed: Sequence[_Placed], unknown: Sequence[Chain], limits: Limits
+) -> Sequence[_Placed]:
+    """Return chains in segments that clearly beat each whole run which keeps the limits."""
+    by_cost = request.policy.strategy is Strategy.CHEAPEST
+    worth = np.inf
+    if placed:
+        table = _table(request, placed, limits)
+        if (best := table.best(table.mask(LIMITS), by_cost=by_cost)) is not None:
+            worth = float(table.values(by_cost=by_cost)[best])
+            worth -= abs(worth) * NOT_WORTH_WAITING
+
+    def row(chain: Chain, start: float) -> _Placed:
+        at = Starts(request, np.array([start]))
+        in_time = at.seconds <= (request.deadline - chain.needed).timestamp()
+        grams, usd = chain.grams(at), chain.cost(at)
+        return _Placed(chain, at.seconds, grams, usd, in_time, chain.free(at.seconds))
+
+    def keeps(chain: Chain, start: float) -> bool:
+        one = _table(request, [row(chain, start)], limits)
+        return bool(one.mask((Rule.COST, Rule.INTENSITY, Rule.SAVING))[0])
+
+    chains = [*(one.chain for one in placed), *unknown]
+    found = [row(*one) for one in pauses(request, chains, keeps, worth, by_cost=by_cost)]
+    values = [_table(request, [one], limits).values(by_cost=by_cost)[0] for one in found]
+    return [one for one, value in zip(found, values, strict=True) if value < worth]
 
 
 def _refuse(refusals: Refusals, chains: Iterable[Chain], rule: Rule, why: str) -> None:

@@ -33,8 +33,6 @@ if TYPE_CHECKING:
 
 _PER_MWH = 1000.0
 """kWh in a MWh."""
-_ROUNDING = 1e-5
-"""Seconds; a moment has whole microseconds."""
 
 
 class Starts:
@@ -207,22 +205,15 @@ class Chain:
         result = np.ones(starts.shape, dtype=np.bool_)
         for own in self._slots:
             if self.request.full(own.pool):
-                result &= self._has_room(own, starts)
+                result &= self.request.room(own.pool, starts + own.begin, starts + own.end)
         return result
 
     def pools_without_room(self, start: float) -> Iterator[Pool]:
         """Yield the pools that have no free slot all along for a start in POSIX seconds."""
         for own in self._slots:
-            if not self._has_room(own, np.array([start]))[0]:
+            edges = (np.array([start + own.begin]), np.array([start + own.end]))
+            if not self.request.room(own.pool, *edges)[0]:
                 yield own.pool
-
-    def _has_room(self, own: Slot, starts: NDArray[np.float64]) -> NDArray[np.bool_]:
-        result = np.ones(starts.shape, dtype=np.bool_)
-        for full in self.request.full(own.pool):
-            # Starts were rounded to a microsecond somewhere: one that just fits is free.
-            before = starts + own.end <= full.begin + _ROUNDING
-            result &= before | (starts + own.begin >= full.end - _ROUNDING)
-        return result
 
     def option(self, start: datetime, deadline: datetime) -> Option:
         """Return the chain as an option that starts at this moment."""

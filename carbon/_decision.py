@@ -226,6 +226,8 @@ class Decision(_Frozen):
         main = self.chosen.main
         when = "now" if self.delay <= timedelta(0) else f"at {self.chosen.start:%a %d %b %H:%M} UTC"
         text = f"{self.workload}: run {when} in {main.region} (pool {main.pool})"
+        if main.segments:
+            text += f" in {len(main.segments)} segments until {main.end:%a %d %b %H:%M} UTC"
         if self.saving_percent is not None and self.chosen.g is not None:
             text += f", {_change(self.saving_percent)}{amount(self.chosen.g)} expected"
         return text + (" (modelled grid)." if self.modelled else ".")

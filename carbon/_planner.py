@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from carbon._candidates import Candidates, Limits, evaluate
-from carbon._decision import Decision, Option, Rule
+from carbon._candidates import LIMITS, Candidates, Limits, evaluate
+from carbon._decision import Decision, Option, Relaxation, Rule
 from carbon._permitted import Refusals, permitted
 from carbon._policy import Strategy
 from carbon._relaxation import relaxations
@@ -28,9 +28,7 @@ if TYPE_CHECKING:
 _MOST_ALTERNATIVES: Final = 8
 
 
-_HARD: Final = (Rule.DEADLINE, Rule.CAPACITY)
-_LIMITS: Final = (*_HARD, Rule.COST, Rule.INTENSITY)
-_GIVING_WAY: Final = (_LIMITS, (*_HARD, Rule.COST), _HARD)
+_GIVING_WAY: Final = (LIMITS[:4], LIMITS[:3], LIMITS[:2])
 """Which limits still hold, step by step. Once the intensity target has given way, its least breach
 is sought, and once the cost cap has, the least cost: no limit is broken further than it must be."""
 
@@ -99,7 +97,7 @@ class _Planning:
         )
 
     def _choose(self, table: Candidates) -> Decision:
-        if (chosen := self._best(table, (*_LIMITS, Rule.SAVING))) is not None:
+        if (chosen := self._best(table, LIMITS)) is not None:
             return self._chosen(table, *chosen)
         if self._home_will_do(table):
             wanted = self.request.policy.min_saving_percent or 0
@@ -123,25 +121,29 @@ class _Planning:
 
     def _home_will_do(self, table: Candidates) -> bool:
         """Tell whether going at once at home keeps every limit but the wish to save."""
-        now = table.mask(_LIMITS) & (table.starts == self.request.earliest.timestamp())
+        now = table.mask(LIMITS[:4]) & (table.starts == self.request.earliest.timestamp())
         entries = np.flatnonzero(now).tolist()
-        return any(table.chain(entry).pools == self.home.pools for entry in entries)
+        chains = [table.chain(entry) for entry in entries]
+        return any(one.pools == self.home.pools and not one.paused for one in chains)
 
     def _chosen(self, table: Candidates, entry: int, by_cost: bool) -> Decision:
         least = float(table.values(by_cost=by_cost)[entry])
-        option = table.chain(entry).option(table.start(entry), self.request.deadline)
-        alternatives = tuple(self._alternatives(table, entry, by_cost=by_cost))
+        chain = table.chain(entry)
+        option = chain.option(table.start(entry), self.request.deadline)
+        breaches = tuple(self._breaches(chain, option))
         rule = self._rule(table, option, least, by_cost=by_cost)
-        reason = self._gave_way(option) or self._reason(rule, option)
-        decision = self._decision(option, rule, reason, alternatives)
-        if decision.breaches:
-            return decision
-        worth = relaxations(table, self.limits, least, by_cost=by_cost)
-        return decision.model_copy(update={"relaxations": worth})
+        return self._decision(
+            option,
+            rule,
+            self._gave_way(option, breaches) or self._reason(rule, option),
+            breaches,
+            alternatives=tuple(self._alternatives(table, entry, by_cost=by_cost)),
+            worth=() if breaches else relaxations(table, self.limits, least, by_cost=by_cost),
+        )
 
     def _alternatives(self, table: Candidates, chosen: int, *, by_cost: bool) -> Iterator[Option]:
         """Yield each other set's best option, best first; refuse the pools that have none."""
-        mask, own = table.mask((*_LIMITS, Rule.SAVING)), table.chain(chosen)
+        mask, own = table.mask(LIMITS), table.chain(chosen)
         ranked = [
             place
             for _, place in table.best_by_chain(mask, by_cost=by_cost)
@@ -164,9 +166,10 @@ class _Planning:
         last = option.latest_safe_start - option.start < timedelta(seconds=1)
         return Rule.DEADLINE if last and self.request.may_wait else Rule.GRID
 
-    def _gave_way(self, option: Option) -> str:
+    @staticmethod
+    def _gave_way(option: Option, breaches: Sequence[str]) -> str:
         """Say what the choice is when no placement keeps the limits; empty when it keeps them."""
-        broken = {breach.partition(":")[0] for breach in self._breaches(option)}
+        broken = {breach.partition(":")[0] for breach in breaches}
         where = f"{option.main.region}"
         if "cost" in broken:
             return f"No placement keeps the cost limit, so the cheapest is taken: {where}."
@@ -189,9 +192,8 @@ class _Planning:
 
     def _at_once(self, rule: Rule, reason: str) -> Decision:
         chain = self._last_resort()
-        return self._decision(
-            chain.option(self.request.earliest, self.request.deadline), rule, reason
-        )
+        option = chain.option(self.request.earliest, self.request.deadline)
+        return self._decision(option, rule, reason, tuple(self._breaches(chain, option)))
 
     def _last_resort(self) -> Chain:
         """Return home where it is permitted and in time, else the quickest permitted pools."""
@@ -208,7 +210,14 @@ class _Planning:
         return quickest if moved and request.workload.urgency is Urgency.BATCH else at_home
 
     def _decision(
-        self, option: Option, rule: Rule, reason: str, alternatives: Sequence[Option] = ()
+        self,
+        option: Option,
+        rule: Rule,
+        reason: str,
+        breaches: tuple[str, ...],
+        *,
+        alternatives: tuple[Option, ...] = (),
+        worth: tuple[Relaxation, ...] = (),
     ) -> Decision:
         request = self.request
         return Decision(
@@ -218,16 +227,17 @@ class _Planning:
             deadline=request.deadline,
             chosen=option,
             baseline=self.baseline,
-            alternatives=tuple(alternatives),
+            alternatives=alternatives,
             refusals=self.refusals.all(),
             rule=rule,
             reason=reason,
-            breaches=tuple(self._breaches(option)),
+            relaxations=worth,
+            breaches=breaches,
             degraded=request.outlook.degraded,
             provenance=request.outlook.provenance(),
         )
 
-    def _breaches(self, option: Option) -> Iterator[str]:
+    def _breaches(self, chain: Chain, option: Option) -> Iterator[str]:
         request = self.request
         if option.start > option.latest_safe_start:
             missed = "will be missed" if option.end > request.deadline else "may be missed"
@@ -245,7 +255,6 @@ class _Planning:
             yield f"cost: {option.usd:.2f} USD expected, the limit is {limit:.2f} USD"
         if option.usd is None and limit < np.inf:
             yield f"cost: not known for lack of a price, the limit is {limit:.2f} USD"
-        chain = request.chain([request.fleet.pool(row.pool) for row in option.placements])
         if not chain.free(np.array([option.start.timestamp()]))[0]:
             names = f" (blackout: {', '.join(chain.blackouts)})" if chain.blackouts else ""
             yield f"capacity: no slot is free at that time, so the run queues in its pool{names}"

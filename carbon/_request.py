@@ -7,6 +7,8 @@ from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
+import numpy as np
+
 from carbon._chain import Chain
 from carbon._decision import Option, Reservation
 from carbon._energy_price import EnergyPrice, energy_price
@@ -20,7 +22,11 @@ from carbon._workload import Workload
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from numpy.typing import NDArray
+
 _LATE: Final = timedelta(days=2)
+_ROUNDING: Final = 1e-5
+"""Seconds; a moment has whole microseconds."""
 
 
 @dataclass(frozen=True)
@@ -101,6 +107,22 @@ class Request:
                 self.fleet, pool, self.busy, self.earliest, self.horizon
             )
         return self._full[pool.name]
+
+    def room(
+        self, pool: Pool, begins: NDArray[np.float64], ends: NDArray[np.float64]
+    ) -> NDArray[np.bool_]:
+        """Tell for each period whether a pool has a free slot all along.
+
+        Args:
+            pool: The pool.
+            begins: POSIX seconds, shape ``(n,)``.
+            ends: The same.
+        """
+        result = np.ones(begins.shape, dtype=np.bool_)
+        for full in self.full(pool):
+            # Starts were rounded to a microsecond somewhere: one that just fits is free.
+            result &= (ends <= full.begin + _ROUNDING) | (begins >= full.end - _ROUNDING)
+        return result
 
     def energy_price(self, pool: Pool) -> EnergyPrice | None:
         """Return what electricity costs on top in a pool; ``None`` where its price includes it."""

@@ -108,8 +108,8 @@ class Segment:
         end: When it stops.
         kwh: Energy, that of the restart included.
         g: Emissions in gCO2e, those of the restart included.
-        cost: What the energy costs in the price's currency, in a placement in USD; ``None`` where it
-            is not paid for on its own.
+        cost: What the energy costs in the price's currency, in a placement in USD; ``None`` where
+            it is not paid for on its own.
     """
 
     start: datetime

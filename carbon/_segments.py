@@ -213,11 +213,13 @@ class _Search:
             again += self._values(begins - restart, restart, how.restart_kwh)
         again[np.isnan(again) | ~self._free(begins - restart, begins)] = np.inf
         values = np.where(usable, values, 0.0)
+        may_begin = (begins <= self.first_by) & self._free(begins - self.startup, begins)
         return split(
             Steps(
                 value=values,
                 usable=usable,
-                first=(begins <= self.first_by) & self._free(begins - self.startup, begins),
+                before=np.where(may_begin, 0.0, np.inf),
+                after=np.zeros(len(edges)),
                 again=again,
                 pause=pause,
                 work=work,

@@ -15,7 +15,10 @@ class Steps(NamedTuple):
     Attributes:
         value: What running through a step costs, by step; 0 where it may not run.
         usable: Whether it may run in a step.
-        first: Whether its first segment may begin with a step.
+        before: What comes before costs if its first segment begins with a step; infinite where that
+            may not be.
+        after: What comes after costs if it ends when a step begins, and at last when the last one
+            ends; infinite where that may not be.
         again: What a further segment that begins with a step costs on top; infinite where none may.
         pause: Steps that are the least between two segments: the restart.
         work: Steps that it runs in all.
@@ -25,7 +28,8 @@ class Steps(NamedTuple):
 
     value: Floats
     usable: Flags
-    first: Flags
+    before: Floats
+    after: Floats
     again: Floats
     pause: int
     work: int
@@ -63,7 +67,7 @@ def _backwards(q: Steps, sums: Floats, reach: Integers) -> tuple[Floats, Flags, 
     """
     steps, most = len(q.value), q.work - q.least
     up = np.full((steps + 1, most + 1), np.inf)
-    up[:, 0] = 0.0
+    up[:, 0] = q.after
     down = np.full(most + 1, np.inf)
     goes_on = np.zeros((steps, most + 1), np.bool_)
     resumes = np.zeros((steps, most + 1), np.bool_)
@@ -88,8 +92,8 @@ def _begin(q: Steps, sums: Floats, reach: Integers, up: Floats) -> int:
     """Return the step in which the first segment is best to begin; -1 for none."""
     best, begin = np.inf, -1
     for t in range(len(q.value) - q.least + 1):
-        if q.first[t] and reach[t] >= q.least:
-            found = sums[t + q.least] - sums[t] + up[t + q.least, q.work - q.least]
+        if reach[t] >= q.least:
+            found = q.before[t] + sums[t + q.least] - sums[t] + up[t + q.least, q.work - q.least]
             if found < best - q.tiny:
                 best, begin = found, t
     return begin
