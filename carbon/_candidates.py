@@ -15,7 +15,7 @@ from carbon._pauses import pauses
 from carbon._policy import Strategy
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -38,6 +38,9 @@ LIMITS: Final = (Rule.DEADLINE, Rule.CAPACITY, Rule.COST, Rule.INTENSITY, Rule.S
 """All limits; the last of them only decides whether a move is worth it."""
 
 _HOUR: Final = 3600.0
+_INSTANT: Final = 1e-6
+"""Seconds: moments are no finer."""
+_ROUNDING: Final = timedelta(microseconds=10)
 
 
 @dataclass(frozen=True)
@@ -160,8 +163,10 @@ class Candidates:
         left = self.mask((Rule.DEADLINE, Rule.CAPACITY))[own]
         if not left.any():
             until = "now" if len(left) == 1 else "until the latest safe start"
-            names = f" (blackout: {', '.join(chain.blackouts)})" if chain.blackouts else ""
-            return Rule.CAPACITY, f"every slot is taken {until}{names}"
+            starts = self.starts[own][self.kept[Rule.DEADLINE][own]]
+            names = chain.blackouts(float(starts.min()), float(starts.max()))
+            sale = f" (blackout: {', '.join(names)})" if names else ""
+            return Rule.CAPACITY, f"every slot is taken {until}{sale}"
         cheap = left & self.kept[Rule.COST][own]
         if not cheap.any():
             return (
@@ -193,15 +198,11 @@ def evaluate(
                 refusals, group, Rule.DEADLINE, f"needs {hours} with one retry, more than is left"
             )
             continue
-        last = _last(request, latest)
-        at = _starts(request, group, last)
-        in_time = at.seconds <= last.timestamp()
-        for chain in group:
-            grams, usd = chain.grams(at), chain.cost(at)
-            if np.isnan((grams + usd)[in_time]).all():
-                unknown.append(chain)
-                continue
-            placed.append(_Placed(chain, at.seconds, grams, usd, in_time, chain.free(at.seconds)))
+        for one in _lay_out(request, group, _last(request, latest), limits):
+            if np.isnan((one.grams + one.usd)[one.in_time]).all():
+                unknown.append(one.chain)
+            else:
+                placed.append(one)
     if any(stage.interruptible for stage in request.workload.stages):
         placed += _split(request, placed, unknown, limits)
     used = {pool.name for one in placed for pool in one.chain.heavy_pools}
@@ -210,6 +211,18 @@ def evaluate(
             if pool.name not in used:
                 refusals.add(pool, Rule.SIGNAL, _unknown(request, pool))
     return _table(request, placed, limits) if placed else None
+
+
+def _lay_out(
+    request: Request, group: Sequence[Chain], last: datetime, limits: Limits
+) -> Iterator[_Placed]:
+    """Yield chains that are alike at all starts worth looking at."""
+    at = _starts(request, group, last)
+    for chain in group:
+        placed = _place(at, chain, last)
+        if len(where := _at_limits(placed, limits)):
+            placed = placed.joined(_place(Starts(request, where), chain, last))
+        yield placed
 
 
 class _Placed(NamedTuple):
@@ -221,6 +234,40 @@ class _Placed(NamedTuple):
     usd: NDArray[np.float64]
     in_time: NDArray[np.bool_]
     free: NDArray[np.bool_]
+
+    def joined(self, other: _Placed) -> _Placed:
+        """Return the rows of both, which are of one chain."""
+        return _Placed(
+            self.chain, *(np.concatenate(both) for both in zip(self[1:], other[1:], strict=True))
+        )
+
+
+def _place(at: Starts, chain: Chain, last: datetime) -> _Placed:
+    starts = at.seconds
+    in_time = starts <= last.timestamp()
+    return _Placed(chain, starts, chain.grams(at), chain.cost(at), in_time, chain.free(starts))
+
+
+def _at_limits(placed: _Placed, limits: Limits) -> NDArray[np.float64]:
+    """Return the starts, between those that were looked at, at which a limit is just kept."""
+    chain, found = placed.chain, []
+    levels = (
+        (placed.usd, limits.usd),
+        (placed.grams, limits.g),
+        (placed.grams, chain.embodied_g + limits.g_per_kwh * chain.kwh),
+    )
+    for values, level in levels:
+        kept = values <= level
+        if level == np.inf or kept.all() or not kept.any():
+            continue
+        # Between two of them values are linear; where one is not known, so is what is between.
+        turns = np.flatnonzero((kept[:-1] != kept[1:]) & ~np.isnan(values[:-1] + values[1:]))
+        low, length = values[turns], np.diff(placed.starts)[turns]
+        share = (level - low) / (values[turns + 1] - low)
+        # To the side of those that keep it: a moment has whole microseconds.
+        aside = np.where(kept[turns], -_INSTANT, _INSTANT)
+        found.append(placed.starts[turns] + np.clip(share * length + aside, 0.0, length))
+    return np.concatenate(found) if found else np.empty(0)
 
 
 def _table(request: Request, placed: Sequence[_Placed], limits: Limits) -> Candidates:
@@ -267,9 +314,7 @@ def _split(
 
     def row(chain: Chain, start: float) -> _Placed:
         at = Starts(request, np.array([start]))
-        in_time = at.seconds <= (request.deadline - chain.needed).timestamp()
-        grams, usd = chain.grams(at), chain.cost(at)
-        return _Placed(chain, at.seconds, grams, usd, in_time, chain.free(at.seconds))
+        return _place(at, chain, request.deadline - chain.needed + _ROUNDING)
 
     def keeps(chain: Chain, start: float) -> bool:
         one = _table(request, [row(chain, start)], limits)

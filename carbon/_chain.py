@@ -2,9 +2,8 @@
 
 For one set of pools the emissions of a chain are a sum of means of piecewise-constant series, so
 they are piecewise linear in the start. Their least value lies where an edge of a series meets the
-begin or the end of a stage's window, or where a slot becomes free: looking at those starts alone is
-exact for emissions and for cost under capacity. Where a cost or intensity limit binds in between,
-the choice is the best of these starts that keeps it.
+begin or the end of a stage's window, where a slot becomes free, or where a limit is just kept:
+looking at those starts alone is exact.
 """
 
 from __future__ import annotations
@@ -122,10 +121,14 @@ class Chain:
         """The pools of the heavy stages."""
         return tuple(window.pool for window in self.windows if window.stage.heavy)
 
-    @property
-    def blackouts(self) -> tuple[str, ...]:
-        """Names of the blackouts of its pools."""
-        reasons = (full.reason for own in self._slots for full in self.request.full(own.pool))
+    def blackouts(self, first: float, last: float) -> tuple[str, ...]:
+        """Name the blackouts that its slots meet for starts in between, in POSIX seconds."""
+        reasons = (
+            full.reason
+            for own in self._slots
+            for full in self.request.full(own.pool)
+            if full.begin < last + own.end and full.end > first + own.begin
+        )
         return tuple(dict.fromkeys(filter(None, reasons)))
 
     @cached_property
@@ -230,6 +233,7 @@ class Chain:
             g=grams,
             g_per_kwh=None if grams is None else (grams - self.embodied_g) / self.kwh,
             slots=tuple(slot.reserved(start) for slot in self._slots),
+            family=self.request.family,
         )
 
     @cached_property

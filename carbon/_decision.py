@@ -111,6 +111,8 @@ class Option(_Frozen):
         g: Expected emissions in gCO2e; ``None`` without a signal.
         g_per_kwh: Emissions over energy, without the embodied share; ``None`` without a signal.
         slots: The pool slots that it takes.
+        family: What its emissions are judged by, e.g. ``forecast average lifecycle``; empty where
+            that is not known. Options of unlike families are never compared.
     """
 
     placements: tuple[Placement, ...]
@@ -122,6 +124,7 @@ class Option(_Frozen):
     g: float | None
     g_per_kwh: float | None
     slots: tuple[Reservation, ...]
+    family: str = ""
 
     def placement(self, stage: str) -> Placement:
         """Return the placement of a stage."""

@@ -55,13 +55,19 @@ class _Planning:
         stages = request.workload.stages
         self.permitted = [permitted(request, stage, self.refusals) for stage in stages]
         self.home = request.chain([request.fleet.home_pool(stage) for stage in stages])
-        self.baseline = request.baseline or self.home.option(request.earliest, request.deadline)
+        given = request.baseline
+        if given is None or not {given.family, request.family} <= {"", given.family}:
+            # Judged by a signal that is unlike today's, it would be compared with nothing.
+            given = self.home.option(request.earliest, request.deadline)
+        self.baseline = given
         self.limits = self._limits()
 
     def decide(self) -> Decision:
         request = self.request
         if request.workload.urgency is Urgency.INTERACTIVE:
-            return self._at_once(Rule.INTERACTIVE, "Interactive work is never moved.")
+            at_home = self._last_resort().pools == self.home.pools
+            where = "" if at_home else ", but the policy leaves home out"
+            return self._at_once(Rule.INTERACTIVE, f"Interactive work is never moved{where}.")
         if request.policy.strategy is Strategy.RUN_NOW:
             at_home = self._last_resort().pools == self.home.pools
             where = "at home" if at_home else "and leaves home out"
@@ -255,6 +261,8 @@ class _Planning:
             yield f"cost: {option.usd:.2f} USD expected, the limit is {limit:.2f} USD"
         if option.usd is None and limit < np.inf:
             yield f"cost: not known for lack of a price, the limit is {limit:.2f} USD"
-        if not chain.free(np.array([option.start.timestamp()]))[0]:
-            names = f" (blackout: {', '.join(chain.blackouts)})" if chain.blackouts else ""
-            yield f"capacity: no slot is free at that time, so the run queues in its pool{names}"
+        start = option.start.timestamp()
+        if not chain.free(np.array([start]))[0]:
+            names = chain.blackouts(start, start)
+            sale = f" (blackout: {', '.join(names)})" if names else ""
+            yield f"capacity: no slot is free at that time, so the run queues in its pool{sale}"

@@ -90,6 +90,12 @@ class Request:
         """The grid zone of home."""
         return self.home.place.zone
 
+    @cached_property
+    def family(self) -> str:
+        """What intensities mean in its outlook; empty without any of home."""
+        series = self.outlook.intensity.get(self.home_zone)
+        return f"{series.kind} {series.signal} {series.accounting}" if series else ""
+
     @property
     def horizon(self) -> datetime:
         """Until when the calendar matters: a run that is late still needs slots and power."""
@@ -103,8 +109,12 @@ class Request:
     def full(self, pool: Pool) -> tuple[Full, ...]:
         """Return when a pool has no free slot."""
         if pool.name not in self._full:
+            fleet = self.fleet
+            if pool.name == self.home.name and fleet.blackouts:
+                # They are for heavy stages, which never run in the entry runs' own pool.
+                fleet = fleet.model_copy(update={"blackouts": ()})
             self._full[pool.name] = full_periods(
-                self.fleet, pool, self.busy, self.earliest, self.horizon
+                fleet, pool, self.busy, self.earliest, self.horizon
             )
         return self._full[pool.name]
 

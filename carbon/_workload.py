@@ -26,7 +26,8 @@ class Urgency(StrEnum):
     INTERACTIVE = "interactive"
 
 
-PositiveTime = Annotated[timedelta, Field(gt=timedelta(0))]
+PositiveTime = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=31))]
+"""A run time: nobody's batch takes longer than a month, and moments must not overflow."""
 
 
 class Need(BaseModel):
