@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime, time, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Annotated, Final, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -61,11 +61,38 @@ def _days(text: str) -> frozenset[int]:
     return frozenset(found)
 
 
+def _without_offset(value: time) -> time:
+    if value.tzinfo is not None:
+        raise BadInput(
+            "from / to", f"{value} has an offset", "Write e.g. '22:00'; timezone says whose clock."
+        )
+    return value
+
+
+LocalTime = Annotated[time, AfterValidator(_without_offset)]
+
+
+def _reached(zone: ZoneInfo, day: date, at: time) -> float:
+    """Return when the clock shows a time of a day first, or jumps over it, in POSIX seconds."""
+    usual, other = (
+        datetime.combine(day, at.replace(fold=fold), zone).timestamp() for fold in (0, 1)
+    )
+    if other >= usual:
+        return usual
+    after = utc(usual).astimezone(zone).utcoffset()
+    while usual - other > 1:  # skipped: the change lies between the two readings
+        middle = (usual + other) // 2
+        changed = utc(middle).astimezone(zone).utcoffset() == after
+        usual, other = (middle, other) if changed else (usual, middle)
+    return usual
+
+
 class Hours(_Frozen):
     """Hours of the week by the local clock.
 
     A band that ends at or before it begins goes on until the next day; on a day with a change of
-    clocks it is as long as the clock makes it.
+    clocks it is as long as the clock makes it. An edge that comes twice counts the first time, and
+    one that the clock jumps over when it does.
 
     Attributes:
         days: Weekdays on which it begins, e.g. ``mon-fri`` or ``sat, sun``.
@@ -74,8 +101,8 @@ class Hours(_Frozen):
     """
 
     days: Annotated[str, AfterValidator(_known_days)] = "mon-sun"
-    begin: time = Field(alias="from")
-    end: time = Field(alias="to")
+    begin: LocalTime = Field(alias="from")
+    end: LocalTime = Field(alias="to")
 
     def within(
         self, start: datetime, end: datetime, timezone: str
@@ -86,11 +113,8 @@ class Hours(_Frozen):
         while day <= end.astimezone(zone).date():
             if day.weekday() in days:
                 last = day if self.end > self.begin else day + _DAY
-                begins, ends = (
-                    datetime.combine(on, at, zone).timestamp()
-                    for on, at in ((day, self.begin), (last, self.end))
-                )
-                begins, ends = max(begins, start.timestamp()), min(ends, end.timestamp())
+                begins = max(_reached(zone, day, self.begin), start.timestamp())
+                ends = min(_reached(zone, last, self.end), end.timestamp())
                 if begins < ends:
                     yield begins, ends
             day += _DAY

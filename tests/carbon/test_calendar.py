@@ -8,6 +8,7 @@ from zoneinfo import ZoneInfo
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from pydantic import ValidationError
 
 from carbon._calendar import Blackout, Hours, steps
 from carbon._decision import Reservation
@@ -73,6 +74,37 @@ def test_on_a_day_with_a_change_of_clocks_a_band_is_as_long_as_the_clock_makes_i
         (begin, end) for begin, end in hours("sun 00:00 06:00").within(day - DAY, day + DAY, BERLIN)
     )
     assert period[1] - period[0] == length * 3600
+
+
+@pytest.mark.parametrize(
+    ("text", "zone", "day", "expected"),
+    [
+        # Berlin jumps from 02:00 to 03:00 on 2026-03-29 at 01:00 UTC, and back on 2026-10-25.
+        ("sun 02:30 06:00", BERLIN, "2026-03-29", ["29 01:00-29 04:00"]),
+        ("sun 00:30 02:30", BERLIN, "2026-03-29", ["28 23:30-29 01:00"]),
+        ("sun 02:15 02:45", BERLIN, "2026-03-29", []),
+        ("sun 02:30 06:00", BERLIN, "2026-10-25", ["25 00:30-25 05:00"]),
+        ("sun 00:30 02:30", BERLIN, "2026-10-25", ["24 22:30-25 00:30"]),
+        # Lord Howe goes on by half an hour only, from 02:00 to 02:30, at 15:30 UTC.
+        ("sun 02:10 04:00", "Australia/Lord_Howe", "2026-10-04", ["03 15:30-03 17:00"]),
+        ("thu 22:00 06:00", "America/New_York", "2026-12-31", ["01 03:00-01 11:00"]),
+        ("mon 23:30 00:30", "Asia/Kolkata", "2028-02-28", ["28 18:00-28 19:00"]),
+    ],
+)
+def test_edges_that_the_clock_skips_or_repeats(
+    text: str, zone: str, day: str, expected: list[str]
+) -> None:
+    """A skipped one counts when the clock jumps over it, one that comes twice the first time."""
+    noon = datetime.fromisoformat(f"{day}T12:00:00+00:00")
+    assert told(text, noon - 1.5 * DAY, noon + 1.5 * DAY, zone) == expected
+
+
+@pytest.mark.parametrize("text", ["22:00+02:00", "22:00Z"])
+def test_an_hour_with_an_offset_is_refused(text: str) -> None:
+    """The pool's time zone says whose clock it is: a second answer is not ignored."""
+    for changes in ({"from": text}, {"to": text}):
+        with pytest.raises(ValidationError, match="offset"):
+            Hours.model_validate({"from": "01:00", "to": "06:00", **changes})
 
 
 @pytest.mark.parametrize(
