@@ -12,7 +12,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, TypeVar
 
 from carbon._errors import CarbonAwareError, NoSignal, NotAsked, UnknownZone
-from carbon._outlook import Outlook
+from carbon._outlook import Outlook, family_text
 from carbon._series import IntensitySeries, Kind, PriceSeries, require_window
 
 if TYPE_CHECKING:
@@ -113,8 +113,8 @@ class _Asked:
                 reasons += [found] if found else []
             elif like is not None and found.family != like.family:
                 reasons.append(
-                    f"{asked.source.name} has it as {_family(found)}, which is never compared with "
-                    f"the {_family(like)} of the home zone"
+                    f"{asked.source.name} has it as {family_text(found)}, which is never compared "
+                    f"with the {family_text(like)} of the home zone"
                 )
             else:
                 if like is None and reasons:
@@ -181,10 +181,6 @@ def _short(intensity: dict[str, IntensitySeries], end: datetime) -> list[str]:
         "later starts are not considered there"
         for last, zones in sorted(ends.items())
     ]
-
-
-def _family(series: IntensitySeries) -> str:
-    return f"{series.kind} {series.signal} {series.accounting} intensity"
 
 
 def _line(error: Exception) -> str:

@@ -4,14 +4,23 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict
 
-from carbon._series import Accounting, IntensitySeries, Kind, PriceSeries, Signal
+from carbon._errors import BadInput
+from carbon._series import Accounting, IntensitySeries, Kind, PriceSeries, Signal, require_utc
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+
+_WINDOW: Final = ("start", "end")
+
+
+def family_text(series: IntensitySeries) -> str:
+    """Say what an intensity means, e.g. ``forecast average lifecycle intensity``."""
+    return f"{series.kind} {series.signal} {series.accounting} intensity"
 
 
 class SignalSource(Protocol):
@@ -79,6 +88,10 @@ class Outlook:
         price: Zone to its series; may lack zones.
         missing: Zone to the reason why it has no intensity.
         degraded: What is worse than it should be, in plain words; empty on a good day.
+
+    Raises:
+        BadInput: The window is naive, empty or backwards, a series is another zone's, or
+            intensities are unlike: the planner compares whatever stands here.
     """
 
     start: datetime
@@ -87,6 +100,33 @@ class Outlook:
     price: Mapping[str, PriceSeries]
     missing: Mapping[str, str]
     degraded: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        start, end = (require_utc(f"outlook.{name}", getattr(self, name)) for name in _WINDOW)
+        if end <= start:
+            raise BadInput("outlook.end", f"{end} is not after the start", "Give a later end.")
+        for name, moment in zip(_WINDOW, (start, end), strict=True):
+            object.__setattr__(self, name, moment)
+        for table, rows in (("intensity", self.intensity), ("price", self.price)):
+            for zone, series in rows.items():
+                if series.zone != zone:
+                    raise BadInput(
+                        f"outlook.{table}.{zone}",
+                        f"holds numbers of zone {series.zone!r}",
+                        "Put each series under its own zone.",
+                    )
+        self._one_family()
+
+    def _one_family(self) -> None:
+        known = list(self.intensity.values())
+        for series in known[1:]:
+            if series.family != known[0].family:
+                raise BadInput(
+                    f"outlook.intensity.{series.zone}",
+                    f"is {family_text(series)}, and {known[0].zone} is {family_text(known[0])}: "
+                    "unlike signals are never compared",
+                    "Build the outlook with carbon.look, which leaves out what is unlike home.",
+                )
 
     def provenance(self) -> tuple[Provenance, ...]:
         """Return where each zone's numbers came from, sorted by zone."""

@@ -35,7 +35,7 @@ def permitted(request: Request, stage: Stage, refusals: Refusals) -> tuple[Pool,
 
     Raises:
         ResidencyError: Residency leaves no pool.
-        BadInput: The policy's regions have no pool that can run it.
+        BadInput: No pool has its hardware, or none in the policy's regions.
     """
     fleet = request.fleet
     fitting = []
@@ -54,16 +54,25 @@ def permitted(request: Request, stage: Stage, refusals: Refusals) -> tuple[Pool,
 
 
 def _nowhere(request: Request, stage: Stage) -> NoReturn:
-    allowed = request.fleet.jurisdictions(*request.data_classes)
-    only = ", ".join(request.policy.only_regions or ())
-    if allowed is None:
+    fleet, only = request.fleet, request.policy.only_regions or ()
+    able = fleet.able(stage)
+    if not able:
+        has = " and ".join(sorted({pool.hardware for pool in fleet.pools}))
+        raise BadInput(
+            f"{request.workload.name}.stages.{stage.name}.needs",
+            f"no pool of the fleet has {' or '.join(sorted(stage.needs))} beside the entry runs' "
+            f"{fleet.home_cpu.name!r}",
+            f"Add such a pool to the fleet file, which has {has}, or give the stage another need.",
+        )
+    if stage.heavy and only and not any(pool.region in only for pool in able):
         raise BadInput(
             "policy.only_regions",
-            f"the fleet has no pool for stage {stage.name!r} in {only or 'any region'}",
-            "Name a region of the fleet file, or leave only_regions empty.",
+            f"the fleet has no pool for stage {stage.name!r} in {', '.join(only)}",
+            f"Name one of {', '.join(sorted({pool.region for pool in able}))}, or leave it empty.",
         )
+    allowed = fleet.jurisdictions(*request.data_classes) or ()
     classes = " and ".join(repr(name) for name in request.data_classes)
-    within = f", and the policy allows only {only}" if only else ""
+    within = f", and the policy allows only {', '.join(only)}" if stage.heavy and only else ""
     raise ResidencyError(
         f"{request.workload.name}: no permitted pool for stage {stage.name!r}. {classes} data may "
         f"only be processed in {', '.join(sorted(allowed)) or 'no jurisdiction'}{within}. "

@@ -12,6 +12,7 @@ import numpy as np
 from carbon._chain import Chain
 from carbon._decision import Option, Reservation
 from carbon._energy_price import EnergyPrice, energy_price
+from carbon._errors import BadInput
 from carbon._fleet import Fleet, Pool
 from carbon._occupancy import Full, full_periods
 from carbon._outlook import Outlook
@@ -47,6 +48,9 @@ class Request:
         running: Whether the entry run is up already, so that going now costs no start-up.
         baseline: Running at once at home as it was judged when the run was released; by default
             it is judged now.
+
+    Raises:
+        BadInput: A time is naive, or a slot is of a pool that the fleet does not have.
     """
 
     workload: Workload
@@ -68,7 +72,12 @@ class Request:
         for name in ("now", "deadline", "release"):
             moment = getattr(self, name)
             if moment is not None:
-                require_utc(name, moment)
+                # In UTC: two times of one zone are subtracted by its clock, changes left out.
+                object.__setattr__(self, name, require_utc(name, moment))
+        known = self.fleet.by_name
+        for place, slot in enumerate(self.busy):
+            if slot.pool not in known:
+                raise BadInput.unknown(f"busy[{place}].pool", slot.pool, known)
 
     @property
     def earliest(self) -> datetime:

@@ -160,7 +160,8 @@ class Trigger:
             now=now,
             deadline=deadline,
             release=release,
-            busy=busy,
+            # A run that waits may hold a slot of a pool that has left the fleet file since.
+            busy=tuple(slot for slot in busy if slot.pool in self.fleet.by_name),
             data_class=data_class,
             may_wait=may_wait,
             running=running,

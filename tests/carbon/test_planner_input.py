@@ -6,6 +6,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
@@ -36,6 +37,7 @@ from carbon import (
     plan,
     region,
 )
+from carbon._fleet import CapacityHours, TariffHours
 from carbon._packing import Packing, pack
 from carbon._packing_input import Jobs
 
@@ -61,11 +63,14 @@ FLEET = {
 }
 
 
-def series(values: list[float | None], start: datetime = NOW) -> IntensitySeries:
+def series(
+    values: list[float | None], start: datetime = NOW, zone: str = "DE", **meaning: str
+) -> IntensitySeries:
     """Return hourly values."""
     starts = [start + HOUR * place for place in range(len(values))]
     end = start + HOUR * len(values)
-    return IntensitySeries("DE", starts, end, values, "test", kind=Kind.FORECAST)
+    said = {"kind": Kind.FORECAST, **meaning}
+    return IntensitySeries(zone, starts, end, values, "test", **said)  # type: ignore[arg-type]
 
 
 def decide(**changes: object) -> Decision:
@@ -139,6 +144,12 @@ NUMBERS = [
     (CarbonPolicy, {}, "cost_tolerance_percent"),
     (CarbonPolicy, {}, "min_saving_percent"),
     (CarbonPolicy, {}, "freshness_g_per_hour"),
+    (CarbonPolicy, {}, "freshness_usd_per_hour"),
+    (Need, NEED, "p50"),
+    (Need, NEED, "p95"),
+    (Pool, POOL, "startup"),
+    (TariffHours, {"from": "22:00", "to": "06:00", "usd_per_kwh": 0.1}, "usd_per_kwh"),
+    (CapacityHours, {"from": "22:00", "to": "06:00", "capacity": 1}, "capacity"),
 ]
 
 
@@ -148,7 +159,33 @@ def test_no_field_takes_what_is_not_a_number(
 ) -> None:
     """Neither not-a-number nor infinity nor less than nothing."""
     model, good, field = case
+    model.model_validate(good)
     assert field in refused(lambda: model.model_validate({**good, field: value})).field
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"usd_per": {"EUR": math.nan}}, "usd_per"),
+        ({"usd_per": {"EUR": 0.0}}, "usd_per"),
+        ({"usd_per": {"Euro": 1.1}}, "usd_per"),
+        ({"residency": {}}, "residency"),
+        ({"residency": {"public": ("MARS",)}}, "public"),
+        ({"signals": {"zones": {"XX": ("energy-charts",)}}}, "signals.zones"),
+        ({"blackouts": ({"name": "x", "start": NAIVE, "end": NAIVE + HOUR},)}, "start"),
+        ({"blackouts": ({"name": "x", "start": NOW, "end": NAIVE},)}, "end"),
+        ({"blackouts": ({"name": "x", "start": NOW, "end": NOW},)}, "end"),
+        ({"pools": ({**POOL, "timezone": "Europe/Berln"},)}, "timezone"),
+        ({"pools": ({**POOL, "timezone": "Europe"},)}, "timezone"),
+        ({"pools": ({**POOL, "hours": ({"from": "7", "to": "8"},)},)}, "hours"),
+        ({"pools": ({**POOL, "hours": ({"from": "25:00", "to": "08:00"},)},)}, "from"),
+    ],
+)
+def test_what_a_fleet_refuses(changes: dict[str, object], field: str) -> None:
+    """Rates, rules, zones, times: the field is named, and what to write instead."""
+    error = refused(lambda: Fleet.model_validate({**FLEET, **changes}))
+    assert field in error.field
+    assert error.fix
 
 
 def test_unknown_names_are_told_what_is_near() -> None:
@@ -201,14 +238,108 @@ def test_naive_times_of_the_grid_are_refused() -> None:
 
 def test_a_zone_without_numbers_is_told_by_name() -> None:
     """It is no error but a reason: the run goes at once, and nothing is invented."""
-    decision = decide(outlook=Outlook(NOW, NOW + 24 * HOUR, {"FR": series([50.0] * 24)}, {}, {}))
+    french = {"FR": series([50.0] * 24, zone="FR")}
+    decision = decide(outlook=Outlook(NOW, NOW + 24 * HOUR, french, {}, {}))
     assert (decision.rule, decision.chosen.start) == (Rule.SIGNAL, NOW)
     assert decision.chosen.g is None
     view = look([TypicalDay()], ["DE", "DF"], "DE", NOW, NOW + HOUR)
     assert "DF" in view.missing
 
 
+def outlook(**changes: object) -> Outlook:
+    """Return a good outlook with changes."""
+    fields = {"start": NOW, "end": NOW + 24 * HOUR, "intensity": {}, "price": {}, "missing": {}}
+    return Outlook(**{**fields, **changes})  # type: ignore[arg-type]  # a test's shorthand
+
+
+@pytest.mark.parametrize(
+    ("changes", "field"),
+    [
+        ({"start": NAIVE}, "outlook.start"),
+        ({"end": NAIVE}, "outlook.end"),
+        ({"end": NOW}, "outlook.end"),
+        ({"end": NOW - HOUR}, "outlook.end"),
+        ({"intensity": {"FR": series([1.0])}}, "outlook.intensity.FR"),
+    ],
+)
+def test_an_outlook_that_makes_no_sense(changes: dict[str, object], field: str) -> None:
+    """Naive, backwards, empty, another zone's numbers."""
+    with pytest.raises(BadInput) as caught:
+        outlook(**changes)
+    assert caught.value.field == field
+    assert caught.value.fix
+
+
+def test_an_outlook_is_in_utc_whatever_zone_its_window_is_in() -> None:
+    """A window in local time is the same window."""
+    berlin = ZoneInfo("Europe/Berlin")
+    assert outlook(start=NOW.astimezone(berlin)).start == NOW
+    assert outlook(start=NOW.astimezone(berlin)).start.tzinfo is UTC
+
+
 # -- the request ---------------------------------------------------------------------------------
+
+
+def test_a_slot_of_an_unknown_pool_is_refused() -> None:
+    """A misspelt pool would leave its slot untaken: the place in the list is named."""
+    slots = [Reservation(pool=pool, start=NOW, end=NOW + HOUR) for pool in ("home-gpu", "home-gpx")]
+    with pytest.raises(BadInput, match="Did you mean 'home-gpu'") as caught:
+        decide(busy=tuple(slots))
+    assert caught.value.field == "busy[1].pool"
+
+
+@pytest.mark.parametrize("data_class", ["public", "personal"])
+def test_hardware_that_the_fleet_lacks_is_named(data_class: str) -> None:
+    """It is neither the policy's fault nor residency's."""
+    pools = ({**POOL, "name": "home-cpu", "hardware": "cpu"},)
+    fleet = {**FLEET, "residency": {"public": ("*",), "personal": ("EU",)}, "pools": pools}
+    with pytest.raises(BadInput, match=r"no pool of the fleet has gpu .*'home-cpu'") as caught:
+        decide(fleet=Fleet.model_validate(fleet), data_class=data_class)
+    assert caught.value.field == "job.stages.train.needs"
+    assert "which has cpu" in caught.value.fix
+
+
+@pytest.mark.parametrize("data_class", ["public", "personal"])
+def test_a_region_without_a_pool_is_the_policys_fault(data_class: str) -> None:
+    """Whatever the class of data: residency would permit the region."""
+    fleet = {**FLEET, "residency": {"public": ("*",), "personal": ("EU",)}}
+    with pytest.raises(BadInput, match="aws:eu-west-1") as caught:
+        decide(
+            fleet=Fleet.model_validate(fleet),
+            policy=CarbonPolicy(only_regions=("aws:eu-west-1",)),
+            data_class=data_class,
+        )
+    assert caught.value.field == "policy.only_regions"
+    assert "aws:eu-central-1" in caught.value.fix
+
+
+@pytest.mark.parametrize(
+    ("night", "zone"),
+    [
+        ("2026-03-28T20:00", "Europe/Berlin"),
+        ("2026-10-24T20:00", "Europe/Berlin"),
+        ("2026-11-01T02:00", "America/New_York"),
+        ("2026-12-31T20:00", "Australia/Lord_Howe"),
+    ],
+)
+def test_the_zone_of_a_time_does_not_matter(night: str, zone: str) -> None:
+    """A night with a change of clocks is as long as it is, also for local times."""
+    now = datetime.fromisoformat(night).replace(tzinfo=UTC)
+    falling = series([900.0 - 20 * hour for hour in range(24)], now)
+    view = Outlook(now, now + 24 * HOUR, {"DE": falling}, {}, {})
+    decisions = [
+        decide(
+            outlook=view,
+            now=now.astimezone(clock),
+            release=(now + HOUR).astimezone(clock),
+            deadline=(now + 10 * HOUR).astimezone(clock),
+        )
+        for clock in (UTC, ZoneInfo(zone))
+    ]
+    assert decisions[0] == decisions[1]
+    assert decisions[0].rule is Rule.DEADLINE
+    assert decisions[0].chosen.latest_safe_start > now + 5 * HOUR
+    assert decisions[0].chosen.start == decisions[0].chosen.latest_safe_start
 
 
 @pytest.mark.parametrize("slack", [timedelta(minutes=30), timedelta(0), -HOUR])
