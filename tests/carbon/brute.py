@@ -61,15 +61,14 @@ class Window(NamedTuple):
 
 @dataclass
 class Placed:
-    """A set of pools at all of its starts; what lies behind its last start keeps no deadline."""
+    """A set of pools at some starts, in fives of minutes from the first moment on."""
 
     pools: tuple[Pool, ...]
-    needed: int
+    starts: Floats
     grams: Floats
     usd: Floats
     g_per_kwh: Floats
     kept: dict[str, Flags]
-    corner: Flags
 
     def keeps(self, limits: Sequence[str]) -> Flags:
         """Return at which starts it keeps some limits and is known."""
@@ -295,24 +294,52 @@ class Brute:
             grams * saved if policy.min_saving_percent else math.inf,
         )
 
+    def last(self, pools: Sequence[Pool]) -> int:
+        """Return the last start that is looked at; a run that is up has to start up again."""
+        again = fives(self.home_cpu.startup) if self.request.running else 0
+        latest = self.slack - self.needed(pools) - again
+        return max(0, latest) if self.request.may_wait else 0
+
     def place(self, pools: tuple[Pool, ...]) -> Placed:
         """Return a set of pools at all starts."""
-        needed = self.needed(pools)
-        latest = self.slack - needed
-        again = fives(self.home_cpu.startup) if self.request.running else 0
-        last = max(0, latest - again) if self.request.may_wait else 0
-        count = last + 1
+        count = self.last(pools) + 1
         grams, usd, embodied, kwh = self.amounts(pools, count)
-        g_per_kwh = (grams - embodied) / kwh
+        g_per_kwh, free = (grams - embodied) / kwh, self.free(pools, count)
+        return self.judged(pools, np.arange(count, dtype=float), (grams, usd, g_per_kwh), free)
+
+    def place_at(self, pools: tuple[Pool, ...], start: float) -> Placed:
+        """Return a set of pools at one start: between two fives of minutes all is a straight line.
+
+        There it is free where both are, and known where both are.
+        """
+        low, part = int(start), start - int(start)
+        grams, usd, embodied, kwh = self.amounts(pools, low + 2)
+        free = self.free(pools, low + 2)
+        share = np.array([1 - part, part])[: 1 if part == 0 else 2]
+        near = slice(low, low + len(share))
+        mixed = [np.array([values[near] @ share]) for values in (grams, usd)]
+        g_per_kwh = (mixed[0] - embodied) / kwh
+        own = np.array([free[near].all()])
+        return self.judged(pools, np.array([start]), (*mixed, g_per_kwh), own)
+
+    def judged(
+        self,
+        pools: tuple[Pool, ...],
+        starts: Floats,
+        amounts: tuple[Floats, Floats, Floats],
+        free: Flags,
+    ) -> Placed:
+        """Tell which limits a set of pools keeps."""
+        grams, usd, g_per_kwh = amounts
         most_usd, most_g_per_kwh, most_g = self.limits
         kept = {
-            "deadline": np.full(count, latest >= 0),
-            "capacity": self.free(pools, count),
+            "deadline": starts + self.needed(pools) <= self.slack,
+            "capacity": free,
             "cost": usd <= most_usd + abs(most_usd) * NEAR,
             "intensity": g_per_kwh <= most_g_per_kwh * (1 + NEAR),
             "saving": grams <= most_g * (1 + NEAR),
         }
-        return Placed(pools, needed, grams, usd, g_per_kwh, kept, self.corners(pools, count))
+        return Placed(pools, starts, grams, usd, g_per_kwh, kept)
 
     def corners(self, pools: tuple[Pool, ...], count: int) -> Flags:
         """Tell where a window meets an edge of what it is weighed with, or a slot becomes free."""
@@ -354,7 +381,7 @@ class Brute:
 
     def value(self, placed: Placed, *, by_cost: bool) -> Floats:
         """Return what is to be kept low."""
-        waited = np.arange(len(placed.grams)) / 12
+        waited = placed.starts / 12
         if by_cost:
             return placed.usd + waited * self.policy.freshness_usd_per_hour
         return placed.grams + waited * self.policy.freshness_g_per_hour
@@ -365,7 +392,7 @@ class Brute:
         for placed in self.every:
             mask = placed.keeps(limits)
             if corners:
-                mask &= placed.corner
+                mask &= self.corners(placed.pools, len(placed.starts))
             values = self.value(placed, by_cost=by_cost)[mask]
             found = min(found, float(values.min(initial=math.inf)))
         return found
