@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from carbon._errors import BadInput, UnknownZone
+from carbon._errors import BadInput, NoSignal, UnknownZone
 from carbon._look import look
+from carbon._outlook import Outlook
 from carbon._series import Accounting, IntensitySeries, Kind, PriceSeries, Signal
 from carbon._typical import TypicalDay
 from carbon.testing import BrokenSource, StaticSource
 
 if TYPE_CHECKING:
-    from carbon._outlook import Outlook, SignalSource
+    from carbon._outlook import SignalSource
 
 START = datetime(2026, 6, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -212,6 +214,10 @@ def test_a_bad_window_is_refused() -> None:
 
 
 ZONES = ("DE", "FR", "NL", "XX")
+FEW = (
+    (Kind.FORECAST, Signal.AVERAGE, Accounting.LIFECYCLE),
+    (Kind.FORECAST, Signal.MARGINAL, Accounting.DIRECT),
+)
 sources = st.one_of(
     st.just(TypicalDay()),
     st.just(BrokenSource(ValueError("odd"))),
@@ -261,3 +267,95 @@ def test_a_price_that_matters_and_is_missing_is_told() -> None:
     assert look([source], ["DE", "FR"], "DE", START, START + HOUR).degraded == ()
     (note,) = look([source], ["DE", "FR"], "DE", START, START + HOUR, priced=["FR"]).degraded
     assert note.startswith("no price for FR: ")
+
+
+# -- unlike signals, whoever sends them ------------------------------------------------------------
+
+Family = tuple[Kind, Signal, Accounting]
+families = st.tuples(st.sampled_from(Kind), st.sampled_from(Signal), st.sampled_from(Accounting))
+
+
+@dataclass(frozen=True)
+class Mixed:
+    """A source that has each zone in a family of its own."""
+
+    name: str
+    table: dict[str, Family]
+
+    def intensity(self, zone: str, start: datetime, end: datetime) -> IntensitySeries:
+        """Return four hours of the zone, as whatever it has them."""
+        if zone not in self.table:
+            raise NoSignal(f"{self.name} has no zone {zone!r}")
+        kind, signal, accounting = self.table[zone]
+        return static(
+            zone, name=self.name, kind=kind, signal=signal, accounting=accounting
+        ).intensity(zone, start, end)
+
+    def price(self, zone: str, start: datetime, end: datetime) -> PriceSeries:
+        """Refuse: it has no price."""
+        raise NoSignal(f"{self.name} has no price of {zone!r} from {start} to {end}")
+
+
+tables = st.lists(
+    st.dictionaries(st.sampled_from(ZONES), st.sampled_from([*FEW]) | families), max_size=4
+)
+
+
+def never_mixed(rows: list[dict[str, Family]], home: str) -> None:
+    """The first that knows home decides; each zone is the first like it, or left out with why."""
+    chosen = [Mixed(f"source {place}", row) for place, row in enumerate(rows)]
+    outlook = look(chosen, ZONES, home, START, END)
+    wanted = next((one.table[home] for one in chosen if home in one.table), None)
+    if wanted is None:
+        assert not outlook.intensity
+        assert set(outlook.missing) == set(ZONES)
+        return
+    for zone in ZONES:
+        having = [one for one in chosen if zone in one.table]
+        like = [one for one in having if one.table[zone] == wanted]
+        if like:
+            series = outlook.intensity[zone]
+            assert series.source == like[0].name
+            assert (series.kind, series.signal, series.accounting) == wanted
+        else:
+            assert zone not in outlook.intensity
+            why = outlook.missing[zone]
+            for one in having:
+                assert f"{one.name} has it as {' '.join(one.table[zone])} intensity" in why
+            assert why.count("never compared") == len(having)
+            assert (" ".join(wanted) in why) == bool(having)
+    assert len({(row.kind, row.signal, row.accounting) for row in outlook.provenance()}) == 1
+
+
+@given(rows=tables, home=st.sampled_from(ZONES))
+@settings(max_examples=200, deadline=None)
+def test_no_two_unlike_series_are_ever_together(rows: list[dict[str, Family]], home: str) -> None:
+    """Average and marginal, lifecycle and direct, forecast and actual, mixed at will."""
+    never_mixed(rows, home)
+
+
+@pytest.mark.slow
+@given(rows=tables, home=st.sampled_from(ZONES))
+@settings(max_examples=2500, deadline=None)
+def test_no_two_unlike_series_are_ever_together_often(
+    rows: list[dict[str, Family]], home: str
+) -> None:
+    """The same, often."""
+    never_mixed(rows, home)
+
+
+@given(row=st.dictionaries(st.sampled_from(ZONES), st.sampled_from([*FEW]) | families, min_size=1))
+@settings(max_examples=200, deadline=None)
+def test_what_the_planner_is_given_is_of_one_family(row: dict[str, Family]) -> None:
+    """An outlook that was put together by hand is refused, with the zone and both meanings."""
+    series = {zone: Mixed("hand", row).intensity(zone, START, END) for zone in row}
+    if len(set(row.values())) == 1:
+        assert len(Outlook(START, END, series, {}, {}).provenance()) == len(row)
+        return
+    with pytest.raises(BadInput, match="never compared") as caught:
+        Outlook(START, END, series, {}, {})
+    first, odd = next(iter(row)), caught.value.field.removeprefix("outlook.intensity.")
+    assert row[odd] != row[first]
+    for zone in (first, odd):
+        assert " ".join(row[zone]) in caught.value.problem
+    assert "carbon.look" in caught.value.fix
