@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-import itertools
-import math
-from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from carbon import (
@@ -21,7 +17,6 @@ from carbon import (
     IntensitySeries,
     Kind,
     Need,
-    Option,
     Outlook,
     Pool,
     PriceSeries,
@@ -310,21 +305,6 @@ busy_slots = st.lists(
     ),
     max_size=12,
 )
-numbers = {
-    "cost_tolerance_percent": st.sampled_from([0.0, 10.0, 500.0]),
-    "max_cost_usd": st.sampled_from([None, 1.0, 1.1, 5.0]),
-    "min_saving_percent": st.sampled_from([None, 20.0, 90.0]),
-}
-policies = st.one_of(
-    st.builds(CarbonPolicy, max_g_per_kwh=st.sampled_from([None, 50.0, 300.0]), **numbers),
-    st.builds(
-        CarbonPolicy,
-        strategy=st.just(Strategy.CHEAPEST),
-        max_g_per_kwh=st.sampled_from([50.0, 300.0]),
-        **numbers,
-    ),
-)
-jobs = st.sampled_from([JOB, JOB.model_copy(update={"stages": (HEAVY, SCORE, LIGHT)})])
 
 
 def reservations(rows: list[tuple[str, int, int]]) -> tuple[Reservation, ...]:
@@ -332,125 +312,6 @@ def reservations(rows: list[tuple[str, int, int]]) -> tuple[Reservation, ...]:
     return tuple(
         Reservation(pool=pool, start=NOW + HOUR * first, end=NOW + HOUR * (first + length))
         for pool, first, length in rows
-    )
-
-
-@dataclass
-class World:
-    """Grids, a policy, a job, what others hold, and hours until the deadline."""
-
-    de: list[float]
-    se: list[float]
-    us: list[float]
-    policy: CarbonPolicy
-    job: Workload
-    rows: list[tuple[str, int, int]]
-    slack: int
-
-
-worlds = st.builds(
-    World,
-    de=levels,
-    se=levels,
-    us=levels,
-    policy=policies,
-    job=jobs,
-    rows=busy_slots,
-    slack=st.integers(1, 20),
-)
-
-
-def promises(world: World) -> None:
-    """Check one decision: residency, deadline, capacity, and the order of giving way."""
-    asked = request(
-        outlook(DE=world.de, SE_SE3=world.se, US_NW_PACW=world.us),
-        world.policy,
-        workload=world.job,
-        busy=reservations(world.rows),
-        deadline=NOW + HOUR * world.slack,
-        data_class="personal",
-    )
-    decision = plan(asked)
-    for placement in decision.chosen.placements:
-        assert FLEET.pool(placement.pool).place.jurisdiction == "EU"
-    assert decision.chosen.start >= NOW
-    kept = _kept(decision.chosen, asked, decision.baseline)
-    assert bool(decision.breaches) == (not kept >= {"deadline", "capacity", "cost", "intensity"})
-    possible = [_kept(option, asked, decision.baseline) for option in _options(asked)]
-    if any(one >= ALL for one in possible):
-        assert kept >= ALL, f"a placement keeps every limit, {decision.breaches} gave way"
-    for given_up, before in (
-        ("intensity", {"deadline", "capacity", "cost", "intensity"}),
-        ("cost", {"deadline", "capacity", "cost"}),
-        ("capacity", {"deadline", "capacity"}),
-        ("deadline", {"deadline", "capacity"}),
-    ):
-        if given_up not in kept:
-            assert not any(one >= before for one in possible), f"{given_up} gave way too soon"
-
-
-@given(worlds)
-@settings(max_examples=200, deadline=None)
-def test_promises_hold_whatever_the_grid_does(world: World) -> None:
-    """Residency always holds; a limit gives way only when it must, and in the declared order."""
-    promises(world)
-
-
-@pytest.mark.slow
-@given(worlds)
-@settings(max_examples=2500, deadline=None)
-def test_promises_hold_in_many_worlds(world: World) -> None:
-    """The same, often."""
-    promises(world)
-
-
-ALL = {"deadline", "capacity", "cost", "intensity", "saving"}
-
-
-def _options(asked: Request) -> Iterator[Option]:
-    """Every set of permitted pools at every half hour."""
-    europe = [pool for pool in FLEET.pools if pool.place.jurisdiction == "EU"]
-    choices = [
-        [FLEET.home_cpu] if not stage.heavy else [p for p in europe if p.hardware == "gpu"]
-        for stage in asked.workload.stages
-    ]
-    for pools in itertools.product(*choices):
-        for half_hour in range(40):
-            yield asked.chain(pools).option(NOW + 30 * MINUTE * half_hour, asked.deadline)
-
-
-def _kept(option: Option, asked: Request, baseline: Option) -> set[str]:
-    """Which limits an option keeps, judged from its placements alone."""
-    policy = asked.policy
-    kept = set()
-    retry = max(
-        stage.needs[FLEET.pool(row.pool).hardware].p95
-        + (FLEET.pool(row.pool).startup if row.heavy else 0 * MINUTE)
-        for stage, row in zip(asked.workload.stages, option.placements, strict=True)
-    )
-    if option.placements[-1].end_p95 + retry <= asked.deadline:
-        kept.add("deadline")
-    if all(_peak(slot, asked.busy) <= FLEET.pool(slot.pool).capacity for slot in option.slots):
-        kept.add("capacity")
-    limits = [policy.max_cost_usd or math.inf]
-    if policy.strategy is Strategy.CLEANEST:
-        limits.append(baseline.usd * (1 + policy.cost_tolerance_percent / 100))
-    if option.usd <= min(limits) * (1 + 1e-7):
-        kept.add("cost")
-    grams = sum(row.g for row in option.placements) if option.g is not None else math.inf
-    if grams / option.kwh <= (policy.max_g_per_kwh or math.inf) * (1 + 1e-7):
-        kept.add("intensity")
-    if grams <= baseline.g * (1 - (policy.min_saving_percent or -math.inf) / 100) * (1 + 1e-7):
-        kept.add("saving")
-    return kept
-
-
-def _peak(slot: Reservation, others: tuple[Reservation, ...]) -> int:
-    """Most slots of a slot's pool that are taken at once while it is held, itself included."""
-    edges = [slot.start, *(row.start for row in others if slot.start <= row.start < slot.end)]
-    return 1 + max(
-        sum(row.pool == slot.pool and row.start <= edge < row.end for row in others)
-        for edge in edges
     )
 
 

@@ -11,7 +11,7 @@ from uuid import uuid4
 import pytest
 from prefect.client.schemas.objects import FlowRun
 
-from carbon import CarbonPolicy, SystemClock, TypicalDay
+from carbon import CarbonPolicy, Reservation, SystemClock, TypicalDay
 from deployments import Settings, Trigger
 from deployments._gate import _Passage, planning
 from deployments._hold import WANTED_NOW, Hold
@@ -50,6 +50,14 @@ def test_deadline_counts_from_the_slot_by_the_real_clock(trigger: Trigger) -> No
     decision = passage(trigger, run)._plan((), may_wait=True).decision
     assert decision.deadline.tzinfo is UTC
     assert abs(decision.deadline - datetime.now(UTC) - timedelta(hours=24)) < timedelta(minutes=1)
+    assert not decision.breaches
+
+
+def test_slots_of_a_pool_that_has_left_the_fleet_file_stop_nobody(trigger: Trigger) -> None:
+    """A run that was planned before still carries them; plan() would refuse an unknown pool."""
+    now = datetime.now(UTC)
+    gone = Reservation(pool="gone-gpu", start=now, end=now + timedelta(hours=1))
+    decision = passage(trigger, flow_run())._plan((gone,), may_wait=True).decision
     assert not decision.breaches
 
 
