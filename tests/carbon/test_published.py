@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -405,6 +405,21 @@ PAPER = {
 """Rows of ``sim_temporal/data_output/absolute_slack_2022/job_24/slack_24/DE.csv`` in
 umassos/decarbonization-potential at da853f9: slack_0, non_interrupt, interrupt by hour of 2022."""
 
+PAPER_ENDS = [
+    (5115.54, 4726.56, 4700.11),
+    (5076.90, 4726.56, 4704.34),
+    (5046.01, 4726.56, 4711.05),
+    (5024.10, 4726.56, 4722.23),
+    (4996.50, 4726.56, 4724.50),
+    (4973.40, 4726.56, 4726.56),
+    (4942.08, 4726.56, 4726.56),
+    (4890.01, 4726.56, 4726.56),
+    (4834.84, 4726.56, 4726.56),
+    (4778.20, 4726.56, 4726.56),
+    (4739.44, 4726.56, 4726.56),
+]
+"""The last rows of the same file: their windows end with the year."""
+
 
 def test_the_figures_of_the_eurosys_paper_come_out(shared: Path) -> None:
     """On its own data, which that trace is, to its last digit."""
@@ -413,3 +428,6 @@ def test_the_figures_of_the_eurosys_paper_come_out(shared: Path) -> None:
         first = published.Trace("DE", germany.start, HOUR, germany.values[hour : hour + 49])
         found = published.temporal([first], 24 * HOUR, every=1)[:, 0, 0] * 24
         assert found.round(2).tolist() == list(sums)
+    rest = replace(germany, start=germany.end - 60 * HOUR, values=germany.values[-60:])
+    last = published.temporal([rest], 24 * HOUR, every=1)[:, :, 0].T * 24
+    assert [tuple(row) for row in last.round(2).tolist()][-len(PAPER_ENDS) :] == PAPER_ENDS
