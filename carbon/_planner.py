@@ -66,8 +66,10 @@ class _Planning:
         request = self.request
         if request.workload.urgency is Urgency.INTERACTIVE:
             at_home = self._last_resort().pools == self.home.pools
-            where = "" if at_home else ", but the policy leaves home out"
-            return self._at_once(Rule.INTERACTIVE, f"Interactive work is never moved{where}.")
+            elsewhere = "Interactive work starts at once; the policy leaves home out."
+            return self._at_once(
+                Rule.INTERACTIVE, "Interactive work is never moved." if at_home else elsewhere
+            )
         if request.policy.strategy is Strategy.RUN_NOW:
             at_home = self._last_resort().pools == self.home.pools
             where = "at home" if at_home else "and leaves home out"

@@ -200,7 +200,8 @@ class Brute:
         left = np.full(self.cells, pool.capacity)
         for band in pool.hours:
             left[self.in_hours(band, pool.timezone)] = band.capacity
-        for sale in self.fleet.blackouts:
+        # Entry runs and the light stages in them go on in a blackout.
+        for sale in self.fleet.blackouts if pool is not self.home_cpu else ():
             if not sale.pools or pool.name in sale.pools:
                 a, b = ((at - self.zero) // FIVE for at in (sale.start, sale.end))
                 left[max(a, 0) : max(b, 0)] = 0
@@ -341,34 +342,6 @@ class Brute:
         }
         return Placed(pools, starts, grams, usd, g_per_kwh, kept)
 
-    def corners(self, pools: tuple[Pool, ...], count: int) -> Flags:
-        """Tell where a window meets an edge of what it is weighed with, or a slot becomes free."""
-        corner = np.zeros(count, dtype=bool)
-        corner[[0, count - 1]] = True
-        windows = self.windows(pools)
-        for window in windows:
-            drawn = [self.intensity(window.pool.place.zone)]
-            drawn += [self.intensity(self.home_cpu.place.zone)] * (self.carried(window)[0] > 0)
-            drawn += [price] if (price := self.price(window.pool)) is not None else []
-            for values in drawn:
-                self.mark(corner, values, (window.begin, window.end))
-        for pool, begin, end in [
-            *((w.pool, w.due, w.late) for w in windows if w.stage.heavy),
-            (self.home_cpu, 0, windows[-1].late),
-        ]:
-            self.mark(corner, (self.room(pool) <= 0).astype(float), (begin, end))
-        return corner
-
-    def mark(self, corner: Flags, values: Floats, shifts: Sequence[int]) -> None:
-        """Mark the starts at which something changes so long after them."""
-        changes = (
-            np.flatnonzero(np.nan_to_num(values[1:], nan=-1) != np.nan_to_num(values[:-1], nan=-1))
-            + 1
-        )
-        for shift in shifts:
-            at = changes - shift
-            corner[at[(at >= 0) & (at < len(corner))]] = True
-
     @cached_property
     def choices(self) -> list[tuple[Pool, ...]]:
         """All permitted sets of pools."""
@@ -386,13 +359,11 @@ class Brute:
             return placed.usd + waited * self.policy.freshness_usd_per_hour
         return placed.grams + waited * self.policy.freshness_g_per_hour
 
-    def least(self, limits: Sequence[str], *, by_cost: bool, corners: bool) -> float:
+    def least(self, limits: Sequence[str], *, by_cost: bool) -> float:
         """Return the least value of all that keeps some limits; endless where nothing does."""
         found = math.inf
         for placed in self.every:
             mask = placed.keeps(limits)
-            if corners:
-                mask &= self.corners(placed.pools, len(placed.starts))
             values = self.value(placed, by_cost=by_cost)[mask]
             found = min(found, float(values.min(initial=math.inf)))
         return found

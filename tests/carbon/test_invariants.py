@@ -143,21 +143,8 @@ def giving_way(brute: Brute, decision: Decision) -> None:
         best(brute, decision, placed)
 
 
-def exact(request: Request) -> bool:
-    """Tell whether no limit can bind between two corners of what is compared."""
-    pools, policy = request.fleet.pools, request.policy
-    still = not any(pool.billed_energy or pool.usd_per_kwh is not None for pool in pools)
-    return (
-        still
-        and policy.strategy is Strategy.CLEANEST
-        and not policy.freshness_g_per_hour
-        and not policy.freshness_usd_per_hour
-    )
-
-
 def best(brute: Brute, decision: Decision, placed: Placed) -> None:
     """Tell whether the choice is the best of the most limits that can be kept."""
-    corners = not exact(brute.request)
     cheapest = brute.request.policy.strategy is Strategy.CHEAPEST
     steps: list[tuple[Sequence[str], bool]] = [
         (LIMITS, cheapest),
@@ -168,7 +155,7 @@ def best(brute: Brute, decision: Decision, placed: Placed) -> None:
     at_home = brute.home in brute.choices
     home_will_do = at_home and bool(brute.place_at(brute.home, 0).keeps(FOUR)[0])
     for limits, by_cost in steps:
-        least = brute.least(limits, by_cost=by_cost, corners=corners)
+        least = brute.least(limits, by_cost=by_cost)
         if decision.rule is Rule.SAVING:
             assert home_will_do
             assert least == math.inf, "what saves enough was not taken"
@@ -177,7 +164,7 @@ def best(brute: Brute, decision: Decision, placed: Placed) -> None:
         if placed.keeps(limits)[0]:
             value = float(brute.value(placed, by_cost=by_cost)[0])
             assert value <= least + abs(least) * (WAITED + CLOSE) + 1e-12
-            if value > least + abs(least) * CLOSE + 1e-9 and not corners:
+            if value > least + abs(least) * CLOSE + 1e-9:
                 assert placed.starts[0] <= (brute.soonest(limits) or 0), "neither best nor soonest"
             return
         assert least == math.inf, f"{limits} can be kept, {decision.breaches} gave way"
@@ -281,18 +268,13 @@ BETWEEN = {
 }
 
 
-@pytest.mark.xfail(
-    reason="only starts at edges are looked at, and not those at which a limit is just kept: "
-    "carbon/_candidates.py has to add where cost and intensity cross their limits",
-    strict=True,
-)
 @pytest.mark.parametrize("name", BETWEEN)
 def test_limits_that_bind_between_two_edges(name: str) -> None:
     """A start between two edges that keeps all limits is found, and it is the best of them."""
     policy, price, grid = BETWEEN[name]
     brute = Brute(crossing(policy, price=price, grid=grid))
     by_cost = policy.strategy is Strategy.CHEAPEST
-    least = brute.least(LIMITS, by_cost=by_cost, corners=False)
+    least = brute.least(LIMITS, by_cost=by_cost)
     assert least < math.inf
     decision = plan(brute.request)
     assert not decision.breaches
@@ -340,11 +322,6 @@ def flat(signal: Signal, home: float, west: float) -> Outlook:
     return Outlook(JUNE, end, series, {}, {})
 
 
-@pytest.mark.xfail(
-    reason="an Option does not know which signal it was judged by: give it its family, and judge "
-    "the baseline anew in carbon/_planner.py where that has changed",
-    strict=True,
-)
 def test_a_baseline_of_another_signal_is_not_compared() -> None:
     """A run that was released on average numbers and wakes on marginal ones (invariant 6)."""
     released = plan(small())
@@ -353,10 +330,6 @@ def test_a_baseline_of_another_signal_is_not_compared() -> None:
     assert woken.baseline.g == plan(small(outlook=marginal, running=True)).baseline.g
 
 
-@pytest.mark.xfail(
-    reason="Chain.blackouts names all of the horizon, not those that the slot meets",
-    strict=True,
-)
 def test_a_full_pool_is_not_put_down_to_a_later_sale() -> None:
     """The slots are held by others, and the sale is tomorrow."""
     plain = small().fleet.model_dump()
@@ -370,9 +343,6 @@ def test_a_full_pool_is_not_put_down_to_a_later_sale() -> None:
     assert "sale" not in decision.breaches[0]
 
 
-@pytest.mark.xfail(
-    reason="_at_once tells its reason before it is known where the run goes", strict=True
-)
 def test_what_is_moved_is_not_told_as_never_moved() -> None:
     """An interactive run whose policy leaves home out goes elsewhere, and that is said."""
     plain = small().workload.model_dump()
@@ -382,10 +352,6 @@ def test_what_is_moved_is_not_told_as_never_moved() -> None:
     assert "never moved" not in decision.reason
 
 
-@pytest.mark.xfail(
-    reason="a blackout keeps heavy stages out of pools, but closes the entry runs' slot as well",
-    strict=True,
-)
 def test_a_blackout_does_not_hold_up_light_work() -> None:
     """As its documentation has it: no heavy stage runs then."""
     need = {"p50": FIVE, "p95": FIVE}
@@ -397,11 +363,6 @@ def test_a_blackout_does_not_hold_up_light_work() -> None:
     assert not plan(small(fleet=fleet, workload=job)).breaches
 
 
-@pytest.mark.xfail(
-    reason="nothing bounds a run time, and plan() ends in an OverflowError: carbon/_workload.py "
-    "should bound it",
-    strict=True,
-)
 def test_a_run_time_of_ages_is_refused() -> None:
     """Where it stands, not when a deadline is reckoned with it."""
     ages = timedelta(days=999_999)
