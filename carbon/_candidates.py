@@ -133,18 +133,15 @@ class Candidates:
         near = values[best] + abs(values[best]) * NOT_WORTH_WAITING
         return soonest if values[soonest] <= near else best
 
-    def best_by_chain(self, mask: NDArray[np.bool_], *, by_cost: bool) -> list[tuple[float, int]]:
-        """Return value and place of each chain that has any entry, the best chain first."""
+    def best_by_chain(self, mask: NDArray[np.bool_], *, by_cost: bool) -> Iterator[tuple[int, int]]:
+        """Yield place and best entry of each chain that has any, the best chain first."""
         values = np.where(mask, self.values(by_cost=by_cost), np.inf)
         least = np.minimum.reduceat(values, self.first[:-1])
-        order = np.argsort(least, kind="stable").tolist()
-        return [(float(least[place]), place) for place in order if least[place] < np.inf]
-
-    def best_of(self, place: int, mask: NDArray[np.bool_], *, by_cost: bool) -> int:
-        """Return the best entry of one chain that has any."""
-        first, end = self.first[place], self.first[place + 1]
-        values = np.where(mask[first:end], self.values(by_cost=by_cost)[first:end], np.inf)
-        return int(first) + int(np.argmin(values))
+        edges = self.first.tolist()
+        for place in np.argsort(least, kind="stable").tolist():
+            if least[place] < np.inf:
+                first, end = edges[place], edges[place + 1]
+                yield place, first + int(np.argmin(values[first:end]))
 
     def binding(self, least: float, *, by_cost: bool) -> Rule | None:
         """Return the limit that stands before the best clearly better entry, if there is one."""
@@ -251,14 +248,13 @@ def _place(at: Starts, chain: Chain, last: datetime) -> _Placed:
 def _at_limits(placed: _Placed, limits: Limits) -> NDArray[np.float64]:
     """Return the starts, between those that were looked at, at which a limit is just kept."""
     chain, found = placed.chain, []
-    levels = (
-        (placed.usd, limits.usd),
-        (placed.grams, limits.g),
-        (placed.grams, chain.embodied_g + limits.g_per_kwh * chain.kwh),
-    )
+    ceiling = chain.embodied_g + limits.g_per_kwh * chain.kwh
+    levels = ((placed.usd, limits.usd), (placed.grams, limits.g), (placed.grams, ceiling))
     for values, level in levels:
+        if level == np.inf:
+            continue
         kept = values <= level
-        if level == np.inf or kept.all() or not kept.any():
+        if np.count_nonzero(kept) in {0, len(kept)}:
             continue
         # Between two of them values are linear; where one is not known, so is what is between.
         turns = np.flatnonzero((kept[:-1] != kept[1:]) & ~np.isnan(values[:-1] + values[1:]))
@@ -275,10 +271,8 @@ def _table(request: Request, placed: Sequence[_Placed], limits: Limits) -> Candi
         np.concatenate(column) for column in list(zip(*placed, strict=True))[1:]
     )
     chains, sizes = [one.chain for one in placed], [len(one.starts) for one in placed]
-    embodied, kwh, paused = (
-        np.repeat(np.array([getattr(chain, name) for chain in chains]), sizes)
-        for name in ("embodied_g", "kwh", "paused")
-    )
+    of_chains = np.array([(chain.embodied_g, chain.kwh, chain.paused) for chain in chains])
+    embodied, kwh, paused = np.repeat(of_chains, sizes, axis=0).T
     waited = (starts + paused - request.earliest.timestamp()) / _HOUR
     slack, policy = 1 + SAME, request.policy
     return Candidates(
@@ -332,13 +326,15 @@ def _refuse(refusals: Refusals, chains: Iterable[Chain], rule: Rule, why: str) -
             refusals.add(pool, rule, why)
 
 
-def _starts(request: Request, chains: Iterable[Chain], last: datetime) -> Starts:
+def _starts(request: Request, chains: Sequence[Chain], last: datetime) -> Starts:
     """Return the starts worth looking at for chains that are alike, ascending."""
     more = last + MORE_SLACK * request.may_wait
     moments = [moment.timestamp() for moment in (request.earliest, last, more)]
     # Many grids have the same edges: each of them is looked at once.
-    edges = {(before, at.tobytes()): at for chain in chains for at, before in chain.breakpoints()}
-    found = [np.array(moments), *(at - before for (before, _), at in edges.items())]
+    grids = {series.grid: series.edges for chain in chains for series in chain.drawn()}
+    found = [np.array(moments)]
+    found += [edges - shift for shift in set(chains[0].shifts) for edges in grids.values()]
+    found += [edges - shift for chain in chains for edges, shift in chain.releases()]
     every = np.unique(np.concatenate(found))
     return Starts(request, every[(every >= moments[0]) & (every <= moments[-1])])
 

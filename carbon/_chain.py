@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from carbon._decision import Option, Placement
+from carbon._errors import NoSignal
 from carbon._segment import Segment
 from carbon._window import Slot, Window
 
@@ -28,7 +29,7 @@ if TYPE_CHECKING:
     from carbon._fleet import Pool
     from carbon._request import Request
     from carbon._segment import Interruptible
-    from carbon._series import IntensitySeries, PriceSeries
+    from carbon._series import IntensitySeries, Places, PriceSeries
 
 _PER_MWH = 1000.0
 """kWh in a MWh."""
@@ -47,6 +48,7 @@ class Starts:
         self._request = request
         self._unknown = np.full(seconds.shape, np.nan)
         self._means: dict[tuple[str, float, float], NDArray[np.float64]] = {}
+        self._places: dict[tuple[bytes, float, float], Places] = {}
 
     def intensity(self, zone: str, begin: float, seconds: float) -> NDArray[np.float64]:
         """Return a zone's mean over a window that begins so long after each start."""
@@ -65,7 +67,12 @@ class Starts:
     def _of(
         self, series: IntensitySeries | PriceSeries | None, begin: float, seconds: float
     ) -> NDArray[np.float64]:
-        return self._unknown if series is None else series.means(self.seconds + begin, seconds)
+        if series is None:
+            return self._unknown
+        key = (series.grid, begin, seconds)
+        if key not in self._places:
+            self._places[key] = series.locate(self.seconds + begin, seconds)
+        return series.means_at(self._places[key])
 
 
 @dataclass(frozen=True)
@@ -151,27 +158,27 @@ class Chain:
                 edges += (piece.begin, piece.end)
         return tuple(edges)
 
-    def breakpoints(self) -> Iterator[tuple[NDArray[np.float64], float]]:
-        """Yield where the slope of emissions or cost changes, or a slot becomes free.
+    @property
+    def shifts(self) -> tuple[float, ...]:
+        """When its stages begin and end to draw power, in seconds from its start."""
+        parts = [part for window in self.windows for part in window.parts]
+        return tuple(edge for part in parts for edge in (part.begin, part.begin + part.seconds))
 
-        Yields:
-            POSIX seconds, and how long before them the start is.
-        """
+    def drawn(self) -> Iterator[IntensitySeries | PriceSeries]:
+        """Yield the series that emissions or cost are weighed with."""
+        known = self.request.outlook.intensity
         for window in self.windows:
+            for zone in (window.zone, self.request.home_zone)[: 1 + bool(window.network_kwh)]:
+                if (series := known.get(zone)) is not None:
+                    yield series
             price = self.request.energy_price(window.pool)
-            for part in window.parts:
-                drawn: list[IntensitySeries | PriceSeries | None] = [
-                    self.request.outlook.intensity.get(zone)
-                    for zone, _ in window.weights(part, self.request.home_zone)
-                ]
-                drawn += [price.series] if price is not None else []
-                for series in drawn:
-                    if series is not None:
-                        yield series.edges, part.begin
-                        yield series.edges, part.begin + part.seconds
+            if price is not None and price.series is not None:
+                yield price.series
+
+    def releases(self) -> Iterator[tuple[NDArray[np.float64], float]]:
+        """Yield when slots become free or are taken, and how long before that the start is."""
         for own in self._slots:
-            full = self.request.full(own.pool)
-            if full:
+            if full := self.request.full(own.pool):
                 yield np.array([one.end for one in full]), own.begin
                 yield np.array([one.begin for one in full]), own.end
 
@@ -238,15 +245,21 @@ class Chain:
 
     @cached_property
     def _slots(self) -> tuple[Slot, ...]:
-        slots = [slot for window in self.windows if window.stage.heavy for slot in window.slots()]
+        slots: list[Slot] = []
+        for window in self.windows:
+            for slot in window.slots() if window.stage.heavy else ():
+                if slots and slots[-1].pool is slot.pool and slots[-1].end > slot.begin:
+                    # One at a time: what is late goes on in the slot of what comes next.
+                    slots[-1] = replace(slots[-1], end=slot.begin)
+                slots.append(slot)
         # The entry run waits for its heavy stages, so it holds its own slot all along.
         return (*slots, Slot(self.request.home, 0.0, self.windows[-1].end_p95, ""))
 
     def _placement(self, window: Window, start: datetime) -> Placement:
-        zone, home = window.pool.place.zone, self.request.home_zone
+        zone, home = window.zone, self.request.home_zone
         price = self.request.energy_price(window.pool)
         segments: list[Segment] = []
-        own_g, energy_usd = 0.0, 0.0
+        own_g, energy_g, energy_usd = 0.0, 0.0, 0.0
         for piece in window.pieces:
             grams = usd = 0.0
             for part in piece.parts:
@@ -260,7 +273,9 @@ class Chain:
                     grams += kwh * mean
                 if price is not None:
                     usd += part.kwh / _PER_MWH * _mean(price.series, begin, end) * price.rate
-            energy_usd += usd
+            energy_g, energy_usd = energy_g + grams, energy_usd + usd
+            if len(window.pieces) == 1:
+                continue
             segments.append(
                 Segment(
                     start=start + timedelta(seconds=piece.due),
@@ -277,21 +292,26 @@ class Chain:
             region=window.pool.region,
             zone=zone,
             heavy=window.stage.heavy,
-            start=segments[0].start,
-            end=segments[-1].end,
+            start=start + timedelta(seconds=window.due),
+            end=start + timedelta(seconds=window.end),
             end_p95=start + timedelta(seconds=window.end_p95),
             kwh=window.kwh,
             usd=_known(window.flat_usd + energy_usd),
-            g=_known(window.embodied_g + sum(one.g for one in segments)),
+            g=_known(window.embodied_g + energy_g),
             embodied_g=window.embodied_g,
             g_per_kwh=_known(own_g / window.kwh),
-            segments=tuple(segments) if len(segments) > 1 else (),
+            segments=tuple(segments),
         )
 
 
 def _mean(series: IntensitySeries | PriceSeries | None, begin: datetime, end: datetime) -> float:
     """Return a mean; ``nan`` where it is not known."""
-    return series.mean(begin, end) if series and series.covers(begin, end) else math.nan
+    if series is None:
+        return math.nan
+    try:
+        return series.mean(begin, end)
+    except NoSignal:
+        return math.nan
 
 
 def _known(value: float) -> float | None:

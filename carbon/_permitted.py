@@ -39,13 +39,14 @@ def permitted(request: Request, stage: Stage, refusals: Refusals) -> tuple[Pool,
     """
     fleet = request.fleet
     fitting = []
+    allowed = fleet.jurisdictions(*request.data_classes)
     for pool in fleet.able(stage):
-        if not fleet.permits(pool, *request.data_classes):
+        if allowed is not None and pool.place.jurisdiction not in allowed:
             why = residency_text(fleet, pool, *request.data_classes)
             refusals.add(pool, Rule.RESIDENCY, why)
         elif stage.heavy and pool.region not in (request.policy.only_regions or (pool.region,)):
-            allowed = ", ".join(request.policy.only_regions or ())
-            refusals.add(pool, Rule.POLICY, f"the policy allows only {allowed}")
+            only = ", ".join(request.policy.only_regions or ())
+            refusals.add(pool, Rule.POLICY, f"the policy allows only {only}")
         else:
             fitting.append(pool)
     if not fitting:

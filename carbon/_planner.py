@@ -153,18 +153,17 @@ class _Planning:
         """Yield each other set's best option, best first; refuse the pools that have none."""
         mask, own = table.mask(LIMITS), table.chain(chosen)
         ranked = [
-            place
-            for _, place in table.best_by_chain(mask, by_cost=by_cost)
+            (place, entry)
+            for place, entry in table.best_by_chain(mask, by_cost=by_cost)
             if table.chains[place] is not own
         ]
         usable = {pool.name for pool in own.pools}
-        usable |= {pool.name for place in ranked for pool in table.chains[place].pools}
+        usable |= {pool.name for place, _ in ranked for pool in table.chains[place].pools}
         for place, chain in enumerate(table.chains):
             for pool in chain.heavy_pools:
                 if pool.name not in usable:
                     self.refusals.add(pool, *table.excluded(place, self.limits))
-        for place in ranked[:_MOST_ALTERNATIVES]:
-            entry = table.best_of(place, mask, by_cost=by_cost)
+        for place, entry in ranked[:_MOST_ALTERNATIVES]:
             yield table.chains[place].option(table.start(entry), self.request.deadline)
 
     def _rule(self, table: Candidates, option: Option, least: float, *, by_cost: bool) -> Rule:

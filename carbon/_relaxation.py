@@ -26,6 +26,8 @@ def relaxations(
     """
     found: list[tuple[float, Relaxation]] = []
     for rule in _LIMITS:
+        if table.kept[rule].all():
+            continue
         others = [other for other in (*_LIMITS, Rule.SAVING) if other is not rule]
         best = table.best(table.mask(others), by_cost=by_cost)
         if best is None:

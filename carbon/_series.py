@@ -8,11 +8,12 @@ has no mean.
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from copy import copy
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
-from typing import TYPE_CHECKING, Self, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Self, TypeVar
 
 import numpy as np
 
@@ -74,6 +75,22 @@ def require_window(start: datetime, end: datetime) -> tuple[datetime, datetime]:
     return start, end
 
 
+class Places(NamedTuple):
+    """Where windows of one length lie on a grid of edges.
+
+    Attributes:
+        place: The intervals of begins and ends, shape ``(2, n)``.
+        ahead: How far into them these are, in seconds.
+        inside: Whether a window lies inside the grid, shape ``(n,)``.
+        seconds: Their length.
+    """
+
+    place: NDArray[np.int64]
+    ahead: NDArray[np.float64]
+    inside: NDArray[np.bool_]
+    seconds: float
+
+
 @dataclass(frozen=True, eq=False)
 class _Series:
     """Piecewise-constant values over contiguous half-open intervals in UTC.
@@ -101,9 +118,12 @@ class _Series:
     trust: float | None = field(default=None, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
     _edges: NDArray[np.float64] = field(init=False, repr=False)
+    _level: NDArray[np.float64] = field(init=False, repr=False)
     _area: NDArray[np.float64] = field(init=False, repr=False)
+    _gap: NDArray[np.float64] = field(init=False, repr=False)
     _unknown: NDArray[np.float64] = field(init=False, repr=False)
     _gaps: bool = field(init=False, repr=False)
+    _grid: bytes = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         where = f"{type(self).__name__}({self.zone})"
@@ -136,9 +156,12 @@ class _Series:
             ("end", end),
             ("values", held),
             ("_edges", edges),
+            ("_level", known),
             ("_area", np.concatenate(([0.0], np.cumsum(known * seconds)))),
+            ("_gap", gaps.astype(np.float64)),
             ("_unknown", np.concatenate(([0.0], np.cumsum(gaps * seconds)))),
             ("_gaps", bool(missing)),
+            ("_grid", edges.tobytes()),
         ):
             object.__setattr__(self, name, value)
 
@@ -151,6 +174,11 @@ class _Series:
     def edges(self) -> NDArray[np.float64]:
         """All interval edges as POSIX seconds, shape ``(n + 1,)``."""
         return self._edges
+
+    @property
+    def grid(self) -> bytes:
+        """What is equal where the edges of two series are."""
+        return self._grid
 
     @property
     def known(self) -> tuple[float, ...]:
@@ -180,8 +208,7 @@ class _Series:
             return False
         if not self._gaps:
             return True
-        begin, stop = np.interp([start.timestamp(), end.timestamp()], self._edges, self._unknown)
-        return bool(stop - begin < _INSTANT)
+        return self._between(self._unknown, self._gap, start, end) < _INSTANT
 
     def mean(self, start: datetime, end: datetime) -> float:
         """Return the time-weighted mean over a window.
@@ -196,9 +223,23 @@ class _Series:
                 f"{self.end:%Y-%m-%d %H:%M} UTC{gaps or ','} not {start:%Y-%m-%d %H:%M} to "
                 f"{end:%Y-%m-%d %H:%M}. Use a source with a longer horizon or an earlier deadline."
             )
-        edges = (start.timestamp(), end.timestamp())
-        begin, stop = np.interp(edges, self._edges, self._area).tolist()
-        return float((stop - begin) / (edges[1] - edges[0]))
+        seconds = end.timestamp() - start.timestamp()
+        return self._between(self._area, self._level, start, end) / seconds
+
+    def _between(
+        self,
+        area: NDArray[np.float64],
+        level: NDArray[np.float64],
+        start: datetime,
+        end: datetime,
+    ) -> float:
+        """Return by how much an area grows over a window inside the series."""
+        found = []
+        for moment in (start.timestamp(), end.timestamp()):
+            # By hand: for one window numpy takes longer to begin than to count.
+            place = min(bisect_right(self._edges, moment), len(level)) - 1
+            found.append(area[place] + level[place] * (moment - self._edges[place]))
+        return float(found[1] - found[0])
 
     def means(self, starts: NDArray[np.float64], seconds: float) -> NDArray[np.float64]:
         """Return the mean over ``[start, start + seconds)`` for each start.
@@ -210,14 +251,30 @@ class _Series:
         Returns:
             Means, shape ``(n,)``; ``nan`` where a window is not wholly known.
         """
+        return self.means_at(self.locate(starts, seconds))
+
+    def locate(self, starts: NDArray[np.float64], seconds: float) -> Places:
+        """Return where windows lie, for :meth:`means_at` of this and all series of its grid.
+
+        Args:
+            starts: POSIX seconds, shape ``(n,)``.
+            seconds: Window length, above zero.
+        """
+        edges = self._edges
         points = np.array((starts, starts + seconds))
-        area = np.interp(points, self._edges, self._area)
-        means = (area[1] - area[0]) / seconds
-        known = (starts >= self._edges[0]) & (points[1] <= self._edges[-1] + _INSTANT)
+        place = np.clip(np.searchsorted(edges, points, side="right") - 1, 0, len(edges) - 2)
+        inside = (starts >= edges[0]) & (points[1] <= edges[-1] + _INSTANT)
+        return Places(place, points - edges[place], inside, seconds)
+
+    def means_at(self, places: Places) -> NDArray[np.float64]:
+        """Return the means over windows that were located on this grid, as :meth:`means`."""
+        place, ahead, known, seconds = places
+        area = self._area[place] + self._level[place] * ahead
         if self._gaps:
-            unknown = np.interp(points, self._edges, self._unknown)
-            known &= unknown[1] - unknown[0] < _INSTANT
-        return np.where(known, means, np.nan)
+            unknown = self._unknown[place] + self._gap[place] * ahead
+            known = known & (unknown[1] - unknown[0] < _INSTANT)
+        means: NDArray[np.float64] = np.where(known, (area[1] - area[0]) / seconds, np.nan)
+        return means
 
     def within(self, start: datetime, end: datetime) -> Self:
         """Return the part inside a window, cut at its edges.

@@ -83,6 +83,7 @@ class Window:
     Attributes:
         stage: The stage.
         pool: Its pool.
+        zone: The pool's grid zone.
         pieces: When it runs, if those before it take their median time; one without pauses.
         late: By how much it starts later if those before it take their 95th percentile.
         seconds: Median run time, without restarts.
@@ -97,6 +98,7 @@ class Window:
 
     stage: Stage
     pool: Pool
+    zone: str
     pieces: tuple[Piece, ...]
     late: float
     seconds: float
@@ -127,6 +129,7 @@ class Window:
         return cls(
             stage=stage,
             pool=pool,
+            zone=there.zone,
             pieces=(Piece(due, begin, begin + seconds, (whole,)),),
             late=before.end_p95 - before.end if before else 0.0,
             seconds=seconds,
@@ -219,6 +222,6 @@ class Window:
 
         The way is shared: half of the network's energy is drawn at each end.
         """
-        yield self.pool.place.zone, part.kwh + part.network_kwh / 2
+        yield self.zone, part.kwh + part.network_kwh / 2
         if part.network_kwh:
             yield home_zone, part.network_kwh / 2
