@@ -2,16 +2,25 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NoReturn
+import itertools
+import math
+from typing import TYPE_CHECKING, Final, NoReturn
 
 from carbon._decision import Refusal, Rule
 from carbon._errors import BadInput, ResidencyError
 from carbon._fleet import residency_text
+from carbon._policy import Strategy
+from carbon._window import Window
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from carbon._fleet import Pool
     from carbon._request import Request
     from carbon._workload import Stage
+
+_MOST_SETS: Final = 2000
+"""Sets of pools that a decision looks at: a fifth of a second."""
 
 
 class Refusals:
@@ -52,6 +61,48 @@ def permitted(request: Request, stage: Stage, refusals: Refusals) -> tuple[Pool,
     if not fitting:
         _nowhere(request, stage)
     return tuple(fitting)
+
+
+def sets(
+    request: Request, permitted: Sequence[Sequence[Pool]], refusals: Refusals
+) -> list[tuple[Pool, ...]]:
+    """Return the sets of pools to look at, one pool for each stage: all, unless they are too many.
+
+    Then the pools that even in their best hour are worst for a stage are left out, until a decision
+    takes a fraction of a second. Home stays, and so does the quickest pool of a stage.
+    """
+    kept = [list(pools) for pools in permitted]
+    stages = request.workload.stages
+    while math.prod(map(len, kept)) > _MOST_SETS:
+        place = max(range(len(kept)), key=lambda place: len(kept[place]))
+        stage = stages[place]
+        quickest = min(kept[place], key=lambda pool: stage.needs[pool.hardware].p95)
+        others = [
+            pool
+            for pool in kept[place]
+            if pool is not quickest and pool.region != request.fleet.home
+        ]
+        if not others:
+            break
+        kept[place].remove(max(others, key=lambda pool: _at_best(request, stage, pool)))
+    names = {pool.name for pools in kept for pool in pools}
+    for pool in dict.fromkeys(itertools.chain.from_iterable(permitted)):
+        if pool.name not in names:
+            refusals.add(pool, Rule.GRID, "even in its best hour others are better for each stage")
+    return list(itertools.product(*kept))
+
+
+def _at_best(request: Request, stage: Stage, pool: Pool) -> float:
+    """Return what a stage emits, or costs, in the best hour of a pool's grid."""
+    window = Window.after(None, request.home, stage, pool, 0.0)
+    if request.policy.strategy is Strategy.CHEAPEST:
+        price = request.energy_price(pool)
+        known = price.series.known if price is not None and price.series is not None else (0.0,)
+        rate = price.rate if price is not None else 0.0
+        return window.flat_usd + window.kwh / 1000.0 * min(known, default=math.inf) * rate
+    series = request.outlook.intensity.get(window.zone)
+    known = series.known if series is not None else ()
+    return window.embodied_g + window.kwh * min(known, default=math.inf)
 
 
 def _nowhere(request: Request, stage: Stage) -> NoReturn:

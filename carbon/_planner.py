@@ -6,7 +6,6 @@ needs is in the :class:`Request`, so a decision can be made again from its input
 
 from __future__ import annotations
 
-import itertools
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
@@ -14,7 +13,7 @@ import numpy as np
 
 from carbon._candidates import LIMITS, Candidates, Limits, evaluate
 from carbon._decision import Decision, Option, Relaxation, Rule
-from carbon._permitted import Refusals, permitted
+from carbon._permitted import Refusals, permitted, sets
 from carbon._policy import Strategy
 from carbon._relaxation import relaxations
 from carbon._workload import Urgency
@@ -53,7 +52,8 @@ class _Planning:
         self.request = request
         self.refusals = Refusals()
         stages = request.workload.stages
-        self.permitted = [permitted(request, stage, self.refusals) for stage in stages]
+        allowed = [permitted(request, stage, self.refusals) for stage in stages]
+        self.sets = sets(request, allowed, self.refusals)
         self.home = request.chain([request.fleet.home_pool(stage) for stage in stages])
         given = request.baseline
         if given is None or not {given.family, request.family} <= {"", given.family}:
@@ -79,7 +79,7 @@ class _Planning:
                 Rule.SIGNAL,
                 "What the run would emit at once at home is not known, so it starts at once.",
             )
-        chains = [request.chain(pools) for pools in itertools.product(*self.permitted)]
+        chains = [request.chain(pools) for pools in self.sets]
         table = evaluate(request, chains, self.limits, self.refusals)
         if table is not None:
             return self._choose(table)
@@ -205,7 +205,7 @@ class _Planning:
     def _last_resort(self) -> Chain:
         """Return home where it is permitted and in time, else the quickest permitted pools."""
         request = self.request
-        chains = [request.chain(pools) for pools in itertools.product(*self.permitted)]
+        chains = [request.chain(pools) for pools in self.sets]
         quickest = min(chains, key=lambda chain: chain.needed)
         at_home = next((chain for chain in chains if chain.pools == self.home.pools), None)
         if at_home is None:

@@ -147,6 +147,31 @@ def test_waits_for_the_clean_hours() -> None:
     assert decision.rule is Rule.GRID
 
 
+def test_many_stages_in_many_pools_are_still_planned_in_time(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Sets of pools multiply: where they are too many, the worst pools are left out, and told."""
+    stages = (LIGHT, HEAVY, SCORE, SCORE.model_copy(update={"name": "again"}))
+    job = Workload(name="job", stages=stages, data_class="public")
+    view = outlook(DE=[90.0, 700.0], US_NW_PACW=[900.0])
+    exact = plan(request(view, workload=job))
+    monkeypatch.setattr("carbon._permitted._MOST_SETS", 8)
+    bounded = plan(request(view, workload=job))
+    assert bounded.chosen == exact.chosen
+    assert [(row.pool, row.rule) for row in bounded.refusals] == [("us-west-2-gpu", Rule.GRID)]
+    assert not exact.refusals
+
+
+def test_a_slot_is_not_held_twice_by_one_run() -> None:
+    """The second stage in a pool goes on in the slot of the first, however long that takes."""
+    stages = (LIGHT, HEAVY, SCORE)
+    decision = plan(request(outlook(), workload=JOB.model_copy(update={"stages": stages})))
+    train, score, _ = decision.chosen.slots
+    assert (train.pool, score.pool) == ("eu-north-1-gpu", "eu-north-1-gpu")
+    assert train.end == score.start
+    assert decision.chosen.placement("train").end_p95 > score.start
+
+
 def test_cost_tolerance_keeps_a_dear_place_out() -> None:
     """A clean place that costs more than the tolerance is refused, with the numbers."""
     decision = plan(request(outlook(), fleet=make_fleet(**{"SE-SE3": 2.0})))
