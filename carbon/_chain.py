@@ -184,7 +184,7 @@ class Chain:
 
     def grams(self, at: Starts) -> NDArray[np.float64]:
         """Return the emissions for each start in gCO2e; ``nan`` where the outlook has none."""
-        found = np.full(at.seconds.shape, self.embodied_g)
+        found = np.full(at.seconds.shape, self.embodied_g, dtype=np.float64)
         for window in self.windows:
             for part in window.parts:
                 for zone, kwh in window.weights(part, self.request.home_zone):
@@ -193,7 +193,8 @@ class Chain:
 
     def cost(self, at: Starts) -> NDArray[np.float64]:
         """Return the cost for each start in USD; ``nan`` where a price is needed and missing."""
-        found = np.full(at.seconds.shape, sum(window.flat_usd for window in self.windows))
+        flat = sum(window.flat_usd for window in self.windows)
+        found = np.full(at.seconds.shape, flat, dtype=np.float64)
         for window in self.windows:
             if self.request.energy_price(window.pool) is not None:
                 for part in window.parts:

@@ -404,6 +404,15 @@ def test_a_stage_that_has_its_start_may_still_pause() -> None:
     assert sum((one.end - one.begin for one in train.segments), timedelta()) == 2 * HOUR
 
 
+def test_the_first_stage_of_a_chain_may_pause() -> None:
+    """Dispatch plans a stage with those after it only, and a job may be one stage long."""
+    workload = UP_AND_DOWN.request.workload
+    for stages in (workload.stages[1:], workload.stages[1:2]):
+        shorter = workload.model_copy(update={"stages": stages})
+        _, train = placed(UP_AND_DOWN, workload=shorter, may_wait=False)
+        assert len(train.segments) > 1
+
+
 def test_run_now_runs_whole() -> None:
     """Who wants it now wants it without a pause."""
     _, train = placed(UP_AND_DOWN, policy=CarbonPolicy(strategy=Strategy.RUN_NOW))
