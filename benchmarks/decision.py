@@ -4,13 +4,17 @@ Usage: ``python benchmarks/decision.py``. Twelve zones with a CPU and a GPU pool
 96 half hours, 40 hours of slack, in one process: all permitted pools at all starts worth looking
 at, with refusals, eight alternatives and what limits cost. One heavy stage, and a chain of light,
 heavy, light. For comparison, in the same run: looking at every half hour only, for the grams alone.
-The time is that of the processor, for other work on the machine is not what is measured.
+The time is that of the processor, for other work on the machine is not what is measured. Each
+decision is made from a request of its own, of which nothing has been worked out before; the outlook
+is given, as it is for the CATS scheduler, which takes 1.24 ms for one zone and one day of half hours.
+The last row lets the heavy stage pause, which is searched in every pool.
 """
 
 from __future__ import annotations
 
 import statistics
 import time
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -21,6 +25,7 @@ from carbon import (
     Fleet,
     Hardware,
     IntensitySeries,
+    Interruptible,
     Kind,
     Need,
     Outlook,
@@ -91,6 +96,16 @@ def request(*, chain: bool) -> Request:
     )
 
 
+def interruptible(workload: Workload) -> Workload:
+    """Return a workload whose heavy stage may pause."""
+    how = Interruptible(min_segment=HOUR / 4, restart=5 * MINUTE)
+    stages = [
+        stage.model_copy(update={"interruptible": how if stage.heavy else None})
+        for stage in workload.stages
+    ]
+    return workload.model_copy(update={"stages": tuple(stages)})
+
+
 def half_hours(asked: Request) -> float:
     """Return the least grams of the heavy stage over all zones and half hours."""
     starts = NOW.timestamp() + 1800.0 * np.arange(STEPS - 10)
@@ -114,9 +129,11 @@ def main() -> None:
     """Print the table."""
     print(f"{'ms of processor time':<44}{'median':>8}{'least':>8}")
     one, three = request(chain=False), request(chain=True)
-    show("one heavy stage", lambda: plan(one))
-    show("light, heavy, light", lambda: plan(three))
+    show("one heavy stage", lambda: plan(replace(one)))
+    show("light, heavy, light", lambda: plan(replace(three)))
     show("grams alone, every half hour", lambda: half_hours(one))
+    pausing = replace(three, workload=interruptible(three.workload))
+    show("light, heavy in segments, light", lambda: plan(replace(pausing)))
 
 
 if __name__ == "__main__":
