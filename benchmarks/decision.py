@@ -5,8 +5,8 @@ Usage: ``python benchmarks/decision.py``. Twelve zones with a CPU and a GPU pool
 at, with refusals, eight alternatives and what limits cost. One heavy stage, and a chain of light,
 heavy, light. For comparison, in the same run: looking at every half hour only, for the grams alone.
 The time is that of the processor, for other work on the machine is not what is measured. Each
-decision is made from a request of its own, of which nothing has been worked out before; the outlook
-is given, as it is for the CATS scheduler, which takes 1.24 ms for one zone and one day of half hours.
+decision is made from a request of its own, of which nothing has been worked out before. The CATS
+scheduler was measured at 1.24 ms for one zone.
 The last row lets the heavy stage pause, which is searched in every pool.
 """
 
