@@ -6,8 +6,8 @@
     report = backtest(read_jobs(Path("my-jobs.csv")), fleet, trace)
 
 Jobs arrive in order. Each is placed once, at its release, in what the jobs before it left of the
-pools' capacity, by what was known then; ``threshold`` waits and watches, and ``oracle`` knows the
-future. All are settled with the intensities that came. A job is one stage that runs whole; start-up
+pools' capacity, by what was known then; ``re-planned`` moves who still waits for a clear gain,
+``threshold`` waits and watches, and ``oracle`` knows the future. All are settled with the intensities that came. A job is one stage that runs whole; start-up
 and a retry in reserve are left out, and so are limits on cost, for they would bind all policies.
 """
 
@@ -20,13 +20,14 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from carbon import _backtest_kernels as kernels
+from carbon import _backtest_policies as policies
 from carbon._backtest_case import Case, Known, Placed
 from carbon._backtest_grid import Trace, plain_step, refuse_gaps
 from carbon._backtest_oracle import oracle
 from carbon._backtest_report import Backtest, Way
 from carbon._backtest_setting import Setting
 from carbon._backtest_settle import Outcome, Settlement, report
+from carbon._candidates import NOT_WORTH_WAITING
 from carbon._errors import BadInput
 from carbon._statistical import DAY
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
     from carbon._fleet import Fleet
 
 QUANTILE: Final = 0.3
+REPLAN: Final = timedelta(hours=3)
 RATE: Final = 0.005
 """How fast ``priced`` follows demand; 0.001 to 0.03 save the same within half a per cent."""
 
@@ -49,6 +51,7 @@ def backtest(
     ahead: timedelta = DAY,
     ways: Sequence[Way] = tuple(Way),
     quantile: float = QUANTILE,
+    replan: timedelta = REPLAN,
     reserved: Sequence[Reservation] = (),
 ) -> Backtest:
     """Replay jobs over a trace.
@@ -62,6 +65,7 @@ def backtest(
         ahead: How long ahead of each hour that was known.
         ways: Policies to compare; ``at-once`` is always among them.
         quantile: ``threshold`` starts when home is as clean as this part of the two weeks before.
+        replan: How often ``re-planned`` plans waiting jobs again, in grid time from midnight UTC.
         reserved: Slots that others hold.
 
     Raises:
@@ -69,7 +73,14 @@ def backtest(
         ResidencyError: A job's data may be in no pool that it can use.
     """
     replay = Replay.of(
-        jobs, fleet, trace, forecasts=forecasts, ahead=ahead, quantile=quantile, reserved=reserved
+        jobs,
+        fleet,
+        trace,
+        forecasts=forecasts,
+        ahead=ahead,
+        quantile=quantile,
+        replan=replan,
+        reserved=reserved,
     )
     return replay.report([replay.outcome(way) for way in Way if way in ways or way is Way.AT_ONCE])
 
@@ -86,6 +97,7 @@ class Replay:
         case: All of it for the kernels.
         known: What was known at each step.
         quantile: Of ``threshold``.
+        replan: Of ``re-planned``.
     """
 
     jobs: JobList
@@ -95,6 +107,7 @@ class Replay:
     case: Case
     known: Known
     quantile: float = QUANTILE
+    replan: timedelta = REPLAN
 
     @classmethod
     def of(
@@ -106,6 +119,7 @@ class Replay:
         forecasts: Trace | None = None,
         ahead: timedelta = DAY,
         quantile: float = QUANTILE,
+        replan: timedelta = REPLAN,
         reserved: Sequence[Reservation] = (),
     ) -> Replay:
         """Lay everything out on steps; see :func:`backtest`."""
@@ -114,6 +128,8 @@ class Replay:
         if not timedelta(hours=1) <= ahead:
             raise BadInput("ahead", f"{ahead} is too short", "Give an hour or more.")
         moments = np.concatenate([jobs.release, jobs.hours * 3600.0])
+        if not timedelta(minutes=15) <= replan <= DAY:
+            raise BadInput("replan", f"{replan} cannot be", "Give 15 minutes to a day, e.g. '3h'.")
         setting = Setting.of(
             fleet, trace, plain_step(trace, moments), forecasts=forecasts, ahead=ahead
         )
@@ -121,7 +137,7 @@ class Replay:
         stop = int((case.latest + case.length).max())
         refuse_gaps(setting.grid, trace.source, int(case.earliest.min()), stop)
         known = setting.grid.known()
-        return cls(jobs, trace, forecasts, setting, case, known, quantile)
+        return cls(jobs, trace, forecasts, setting, case, known, quantile, replan)
 
     def outcome(self, way: Way) -> Outcome:
         """Run all jobs by one policy and settle them with what came."""
@@ -132,17 +148,21 @@ class Replay:
         """Place all jobs by one policy; return also the oracle's bound in gCO2e."""
         q, placed = self.case, self.nobody()
         if way is Way.AT_ONCE:
-            kernels.at_once(q, placed)
+            policies.at_once(q, placed)
         elif way is Way.THRESHOLD:
-            kernels.threshold(q, self.setting.grid.clean(q.home_zone, self.quantile), placed)
+            policies.threshold(q, self.setting.grid.clean(q.home_zone, self.quantile), placed)
         elif way is Way.ORACLE:
             return placed, oracle(q, placed, self.setting.grid.actual)
         else:
-            move, roam = way is not Way.PLACE_ONLY, way is not Way.TIME_ONLY
-            rate = RATE if way is Way.PRICED else 0.0
             longest = int((q.latest - q.earliest + q.length).max())
             sums = np.empty((len(self.setting.grid.zones), longest + 1))
-            kernels.choose(q, self.known, placed, sums, move, roam, rate)
+            if way is Way.RE_PLANNED:
+                every = max(1, self.replan // self.setting.grid.step)
+                policies.replan(q, self.known, placed, sums, every, NOT_WORTH_WAITING)
+                return placed, None
+            move, roam = way is not Way.PLACE_ONLY, way is not Way.TIME_ONLY
+            rate = RATE if way is Way.PRICED else 0.0
+            policies.choose(q, self.known, placed, sums, move, roam, rate, NOT_WORTH_WAITING)
         return placed, None
 
     def nobody(self) -> Placed:
@@ -153,6 +173,7 @@ class Replay:
             start=np.full(n, -1),
             queued=np.zeros(n, np.bool_),
             blind=np.zeros(n, np.bool_),
+            moves=np.zeros(n, np.int64),
             used=np.zeros_like(self.case.capacity),
         )
 

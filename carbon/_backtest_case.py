@@ -78,6 +78,7 @@ class Placed(NamedTuple):
         start: Step; by job; -1 likewise.
         queued: Whether it found no free slot when it wanted one; by job.
         blind: Whether nothing was known to decide by; by job.
+        moves: How often it was moved while it waited; by job.
         used: Jobs at a time; by pool and step.
     """
 
@@ -85,4 +86,5 @@ class Placed(NamedTuple):
     start: Integers
     queued: Flags
     blind: Flags
+    moves: Integers
     used: Integers

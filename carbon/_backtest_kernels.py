@@ -1,8 +1,9 @@
-"""The inner loops of the back-test, compiled by numba: jobs arrive one after the other and choose.
+"""What the back-test's policies have in common, compiled by numba: belief, free slots, one choice.
 
 Time is whole steps from the start of the trace. What a job believes of the steps ahead is worked
-out at its release from what was known then (:func:`believe`), never from what came. As in
-:mod:`carbon._kernels`, every compiled function that these call stands in this file.
+out from what was known then (:func:`believe`), never from what came. ``_backtest_policies`` calls
+these: as with :mod:`carbon._kernels`, after a change here the caches are to be cleared
+(``make clean``).
 """
 
 from __future__ import annotations
@@ -10,12 +11,9 @@ from __future__ import annotations
 import numpy as np
 
 from carbon._backtest_case import Case, Known, Placed
-from carbon._kernels import Flags, Floats, Integers, compiled
+from carbon._kernels import Floats, Integers, compiled
 
 HOURS = 24
-SLOW = 1e-3
-"""What one job counts in what is usual."""
-
 HIGHEST = 2_000.0
 """As ``carbon._series.MAX_PLAUSIBLE_G_PER_KWH``; numba freezes what it reads."""
 
@@ -64,30 +62,17 @@ def believe(known: Known, now: int, sums: Floats) -> None:
 
 
 @compiled
-def first_free(q: Case, used: Integers, p: int, s: int, length: int) -> int:
-    """Return the first start from a step on with a free slot all along; -1 if there is none."""
-    steps = used.shape[1]
+def first_free(q: Case, used: Integers, p: int, s: int, last: int, length: int) -> int:
+    """Return the first start within two steps with a free slot all along; -1 if there is none."""
+    last = min(last, used.shape[1] - length)
     t = s
-    while s + length <= steps:
+    while s <= last:
         if used[p, t] >= q.capacity[p, t]:
             s = t + 1
         elif t == s + length - 1:
             return s
         t += 1
-        if t >= steps:
-            break
     return -1
-
-
-@compiled
-def is_free(q: Case, used: Integers, p: int, s: int, length: int) -> bool:
-    """Tell whether a slot is free all along from a step on."""
-    if s + length > used.shape[1]:
-        return False
-    for t in range(s, s + length):  # noqa: SIM110 - numba knows no any()
-        if used[p, t] >= q.capacity[p, t]:
-            return False
-    return True
 
 
 @compiled
@@ -101,18 +86,27 @@ def occupy(q: Case, placed: Placed, j: int, p: int, s: int) -> None:
 
 
 @compiled
-def queue(q: Case, placed: Placed, j: int, roam: bool) -> None:
+def vacate(q: Case, placed: Placed, j: int) -> None:
+    """Take a job out of its place."""
+    p, s = placed.pool[j], placed.start[j]
+    for t in range(s, s + q.length[j]):
+        placed.used[p, t] -= 1
+
+
+@compiled
+def queue(q: Case, placed: Placed, j: int, now: int, roam: bool) -> None:
     """Put a job into the first free slot, home first; it runs as soon as it can, in time or not."""
-    home = q.home[q.group[j]]
-    when = first_free(q, placed.used, home, q.earliest[j], q.length[j])
+    home, length, end = q.home[q.group[j]], q.length[j], placed.used.shape[1]
+    when = first_free(q, placed.used, home, now, end, length)
     where = home if when >= 0 else -1
     if roam:
         for p in range(len(q.pue)):
             if q.permitted[q.group[j], p]:
-                s = first_free(q, placed.used, p, q.earliest[j], q.length[j])
-                if s >= 0 and (when < 0 or s < when):
+                s = first_free(q, placed.used, p, now, end if when < 0 else when - 1, length)
+                if s >= 0:
                     where, when = p, s
-    placed.queued[j] = when != q.earliest[j]
+    if when != now:
+        placed.queued[j] = True
     occupy(q, placed, j, where, when)
 
 
@@ -125,42 +119,39 @@ def occupy_all(q: Case, placed: Placed, first: int, pool: Integers, start: Integ
 
 
 @compiled
-def at_once(q: Case, placed: Placed) -> None:
-    """Run each job at home as soon as it is released and a slot is free."""
-    for j in range(len(q.earliest)):
-        queue(q, placed, j, False)
-
-
-@compiled
 def cheapest_free(
-    q: Case, used: Integers, sums: Floats, j: int, p: int, last: int, price: float
-) -> tuple[float, int, float, float]:
+    q: Case, used: Integers, sums: Floats, j: int, p: int, now: int, last: int, price: float
+) -> tuple[float, int, float, float, float]:
     """Return a job's best free place in a pool, and what it would choose among all places there.
 
     Args:
         q: What is replayed.
         used: Jobs at a time, by pool and step.
-        sums: Running sums of what is believed, from the job's earliest start on.
+        sums: Running sums of what is believed, from ``now`` on.
         j: The job.
         p: The pool.
+        now: First start that is looked at.
         last: Last start that is looked at.
         price: What a step of a slot there costs, in grams.
 
     Returns:
-        Value and start of the best free place, infinite and -1 where there is none; the least value
-        of all places, infinite where nothing is known; and the most grams of any place.
+        Value and start of the best free place, infinite and -1 where there is none; the value of
+        starting at once, infinite where there is no room; the least value of all places, infinite
+        where nothing is known; and the most grams of any place.
     """
-    now, d, z = q.earliest[j], q.length[j], q.zone[p]
+    d, z = q.length[j], q.zone[p]
     there, at_home = energy(q, j, p)
-    best, when, least, most, full = np.inf, -1, np.inf, 0.0, now - 1
+    fixed = q.embodied[p] * q.hours[j]
+    best, when, soon, least, most, full = np.inf, -1, np.inf, np.inf, 0.0, now - 1
     for t in range(now, now + d - 1):
         if used[p, t] >= q.capacity[p, t]:
             full = t
     for s in range(now, last + 1):
         if used[p, s + d - 1] >= q.capacity[p, s + d - 1]:
             full = s + d - 1
+        # No function of its own: handing over q in the innermost loop takes ten times as long.
         k = s - now
-        grams = q.embodied[p] * q.hours[j] + there * (sums[z, k + d] - sums[z, k])
+        grams = fixed + there * (sums[z, k + d] - sums[z, k])
         if at_home > 0:
             grams += at_home * (sums[q.home_zone, k + d] - sums[q.home_zone, k])
         if np.isnan(grams):
@@ -169,165 +160,57 @@ def cheapest_free(
         least, most = min(least, value), max(most, grams)
         if full < s and value < best:
             best, when = value, s
-    return best, when, least, most
+            if s == now:
+                soon = value
+    return best, when, soon, least, most
 
 
 @compiled
-def rest(q: Case, placed: Placed, sums: Floats) -> None:
-    """Put each job without a place into the cleanest free one, or let it queue.
+def choice(
+    q: Case,
+    used: Integers,
+    sums: Floats,
+    j: int,
+    now: int,
+    last: int,
+    roam: bool,
+    price: Floats,
+    near: float,
+) -> tuple[float, int, int, float, int, float]:
+    """Return a job's best free place, and what it would choose if all places were free.
 
     Args:
         q: What is replayed.
-        placed: In and out.
-        sums: Running sums of the intensity that came, by zone and step, beginning with 0.
-    """
-    for j in range(len(q.earliest)):
-        if placed.pool[j] >= 0:
-            continue
-        best, where, when = np.inf, -1, -1
-        ahead = sums[:, q.earliest[j] :]
-        for p in range(len(q.pue)):
-            if q.permitted[q.group[j], p]:
-                value, s, _, _ = cheapest_free(q, placed.used, ahead, j, p, q.latest[j], 0.0)
-                if value < best:
-                    best, where, when = value, p, s
-        if where >= 0:
-            occupy(q, placed, j, where, when)
-        else:
-            queue(q, placed, j, True)
-            placed.queued[j] = True
-
-
-@compiled
-def choose(
-    q: Case, known: Known, placed: Placed, sums: Floats, move: bool, roam: bool, rate: float
-) -> None:
-    """Let each job, at its release, take the free place that is believed to be cleanest.
-
-    With a rate, the slots of a pool cost what they have been worth so far: dearer while jobs ask
-    for more than there are, cheaper while they ask for less. Who gains little leaves them alone.
-
-    Args:
-        q: What is replayed.
-        known: What was known.
-        placed: Out.
-        sums: Room for what is believed, by zone and step ahead, one more than any job looks at.
-        move: Whether a job may start later than at once.
+        used: Jobs at a time, by pool and step.
+        sums: Running sums of what is believed, from ``now`` on.
+        j: The job.
+        now: First start that is looked at.
+        last: Last start that is looked at.
         roam: Whether it may run elsewhere than at home.
-        rate: How fast prices follow demand; 0 for none.
+        price: What a step of a slot costs, in grams; by pool.
+        near: Part of the value for which nothing is waited for.
+
+    Returns:
+        Value, pool and start of the best free place, the latter -1 where there is none; the least
+        value of all places, infinite where nothing is known, and its pool; the most grams.
     """
-    seen, usual = -1, 0.0
-    price, asked = np.zeros(len(q.pue)), np.zeros(len(q.pue))
-    for j in range(len(q.earliest)):
-        if q.earliest[j] != seen:
-            if rate > 0 and seen >= 0:
-                follow(q, price, asked, seen, q.earliest[j] - seen, rate * usual)
-            seen = q.earliest[j]
-            believe(known, seen, sums)
-        group = q.group[j]
-        home = q.home[group]
-        last = q.latest[j] if move else seen
+    group = q.group[j]
+    home = q.home[group]
+    best, where, when, soon, nearest = np.inf, -1, -1, np.inf, -1
+    least, wanted, most = np.inf, home, 0.0
+    for i in range(-1, len(q.pue) if roam else 0):
         # Home first: of two places that are alike, the one at home is taken.
-        best, when, least, most = cheapest_free(q, placed.used, sums, j, home, last, price[home])
-        where, wanted = home, home
-        for p in range(len(q.pue) if roam else 0):
-            if p != home and q.permitted[group, p]:
-                value, s, any_, high = cheapest_free(q, placed.used, sums, j, p, last, price[p])
-                most = max(most, high)
-                if any_ < least:
-                    least, wanted = any_, p
-                if value < best:
-                    best, where, when = value, p, s
-        placed.blind[j] = np.isinf(least)
-        if not placed.blind[j]:
-            asked[wanted] += q.length[j]
-            grams = most / q.length[j]
-            usual = usual + SLOW * (grams - usual) if usual > 0 else grams
-        if when >= 0:
-            occupy(q, placed, j, where, when)
-        else:
-            queue(q, placed, j, roam and not placed.blind[j])
-
-
-@compiled
-def follow(q: Case, price: Floats, asked: Floats, step: int, steps: int, rise: float) -> None:
-    """Let the price of each pool's slots follow what has been asked for, and count anew.
-
-    Args:
-        q: What is replayed.
-        price: In and out, grams for a step of a slot; by pool.
-        asked: In and out, steps that jobs have asked for; by pool.
-        step: Since when it is counted.
-        steps: For how many steps.
-        rise: Grams by which the price rises where twice the capacity is asked for.
-    """
-    for p in range(len(price)):
-        over = asked[p] / max(q.capacity[p, step], 1) - steps
-        price[p] = max(0.0, price[p] + rise * over)
-        asked[p] = 0.0
-
-
-@compiled
-def threshold(q: Case, clean: Flags, placed: Placed) -> None:
-    """Run each job at home when the grid is clean, or from its latest start on.
-
-    Time goes step by step: a job that waits holds no slot, and nobody knows when it will start.
-
-    Args:
-        q: What is replayed.
-        clean: Whether a job that may wait starts now, by step.
-        placed: Out.
-    """
-    jobs = len(q.earliest)
-    waiting = np.empty(jobs, np.int64)
-    many, released = 0, 0
-    for s in range(len(clean)):
-        while released < jobs and q.earliest[released] <= s:
-            waiting[many] = released
-            many += 1
-            released += 1
-        if many == 0:
+        p = home if i < 0 else i
+        if i == home or not q.permitted[group, p]:
             continue
-        for urgent in (True, False):
-            if not urgent and not clean[s]:
-                continue
-            kept = 0
-            for i in range(many):
-                j = waiting[i]
-                home = q.home[q.group[j]]
-                if not urgent or q.latest[j] <= s:
-                    if is_free(q, placed.used, home, s, q.length[j]):
-                        occupy(q, placed, j, home, s)
-                        continue
-                    placed.queued[j] = True
-                waiting[kept] = j
-                kept += 1
-            many = kept
-
-
-@compiled
-def least(q: Case, sums: Floats, price_sums: Floats) -> float:
-    """Return what all jobs cost if each took its best window at given prices of capacity.
-
-    Args:
-        q: What is replayed.
-        sums: Running sums of the intensity that came, by zone and step, beginning with 0.
-        price_sums: Running sums of the prices, by pool and step, beginning with 0.
-    """
-    total = 0.0
-    for j in range(len(q.earliest)):
-        d = q.length[j]
-        best = np.inf
-        for p in range(len(q.pue)):
-            if not q.permitted[q.group[j], p]:
-                continue
-            z = q.zone[p]
-            there, at_home = energy(q, j, p)
-            fixed = q.embodied[p] * q.hours[j]
-            for s in range(q.earliest[j], q.latest[j] + 1):
-                value = fixed + there * (sums[z, s + d] - sums[z, s])
-                value += at_home * (sums[q.home_zone, s + d] - sums[q.home_zone, s])
-                value += price_sums[p, s + d] - price_sums[p, s]
-                best = min(best, value)
-        total += best
-    return total
+        value, s, at_once, any_, high = cheapest_free(q, used, sums, j, p, now, last, price[p])
+        most = max(most, high)
+        if any_ < least:
+            least, wanted = any_, p
+        if value < best:
+            best, where, when = value, p, s
+        if at_once < soon:
+            soon, nearest = at_once, p
+    if soon <= best + abs(best) * near and nearest >= 0:
+        best, where, when = soon, nearest, now
+    return best, where, when, least, wanted, most

@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from carbon._backtest_case import Case, Placed
-from carbon._backtest_kernels import least, occupy_all, rest
+from carbon._backtest_kernels import occupy_all
+from carbon._backtest_policies import least, rest
 from carbon._packing import Packing, pack
 from carbon._packing_input import Jobs
 

@@ -19,6 +19,7 @@ class Way(StrEnum):
     TIME_ONLY = "time-only"
     PLACE_ONLY = "place-only"
     BOTH = "both"
+    RE_PLANNED = "re-planned"
     PRICED = "priced"
     THRESHOLD = "threshold"
     ORACLE = "oracle"
@@ -29,7 +30,8 @@ MEANING: Final = {
     Way.TIME_ONLY: "at home, at the start that was forecast to be cleanest",
     Way.PLACE_ONLY: "at once, in the permitted region that was forecast to be cleanest",
     Way.BOTH: "start and region that were forecast to be cleanest together",
-    Way.PRICED: "the same, where slots cost what they have been worth to the jobs before",
+    Way.RE_PLANNED: "the same, and moved while they wait, where a newer forecast clearly says so",
+    Way.PRICED: "as both, where slots cost what they have been worth to the jobs before",
     Way.THRESHOLD: "at home, once the grid is as clean as in the cleanest part of the last weeks",
     Way.ORACLE: "all jobs together, knowing the future: what no policy can do",
 }
@@ -85,6 +87,7 @@ class PolicyResult(_Frozen):
         misses: Jobs that ended too late, or found no slot before the trace ends.
         queued: Jobs that found no free slot when they wanted one.
         unplaced: Jobs that found no slot before the trace ends; not in the sums.
+        moves: How often a job that waited was moved, all jobs together.
         blind: Jobs that started at once at home because nothing was known to decide by.
         peaks: By pool.
     """
@@ -98,6 +101,7 @@ class PolicyResult(_Frozen):
     misses: int
     queued: int
     unplaced: int
+    moves: int
     blind: int
     peaks: tuple[Peak, ...]
 

@@ -104,9 +104,9 @@ def report(
 def _baseline(setting: Setting, q: Case) -> Settlement:
     """Settle all jobs at once at home, whether or not it has room for them."""
     nobody = np.zeros(len(q.earliest), np.bool_)
-    return Settlement.of(
-        setting, q, Placed(q.home[q.group], q.earliest, nobody, nobody, np.zeros_like(q.capacity))
-    )
+    moves, used = np.zeros_like(q.earliest), np.zeros_like(q.capacity)
+    placed = Placed(q.home[q.group], q.earliest, nobody, nobody, moves, used)
+    return Settlement.of(setting, q, placed)
 
 
 def _result(
@@ -127,6 +127,7 @@ def _result(
         misses=int(settled.late.sum()),
         queued=int(placed.queued.sum()),
         unplaced=int(unplaced.sum()),
+        moves=int(placed.moves.sum()),
         blind=int(placed.blind.sum()),
         peaks=tuple(
             Peak(

@@ -49,6 +49,7 @@ def backtest(
     ahead: str = "24h",
     policy: Sequence[Way] = (),
     quantile: float = 0.3,
+    replan: str = "3h",
     picture: Picture = None,
     json: Annotated[
         bool, Parameter(name="--json", negative="", help="Print JSON for machines.")
@@ -99,6 +100,8 @@ def backtest(
         A policy to compare; may be given again. By default all of them.
     quantile
         threshold: the cleanest part of the last two weeks in which it starts a job.
+    replan
+        re-planned: how often waiting jobs are planned again. Each is anyway when it is to start.
     picture
         Also draw it to this PNG.
     """
@@ -124,6 +127,7 @@ def backtest(
             ahead=ahead,
             ways=tuple(policy) or tuple(Way),
             quantile=quantile,
+            replan=replan,
         )
     )
     if picture is not None:
@@ -151,7 +155,8 @@ def _show(found: Backtest) -> None:
     )
     out.print(table(_peaks(found)))
     for row in found.results:
-        out.print(f"[dim]{row.policy}: {MEANING[row.policy]}[/]")
+        moves = f" ({row.moves:,} moves)" if row.moves else ""
+        out.print(f"[dim]{row.policy}: {MEANING[row.policy]}{moves}[/]")
     for note in _notes(found):
         out.print(f"[yellow]note[/] {escape(note)}")
 

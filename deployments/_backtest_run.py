@@ -42,6 +42,7 @@ class Wanted:
     ahead: str
     ways: tuple[Way, ...]
     quantile: float
+    replan: str
 
 
 def replayed(wanted: Wanted) -> Backtest:
@@ -79,6 +80,7 @@ def replayed(wanted: Wanted) -> Backtest:
         ahead=ahead,
         ways=wanted.ways,
         quantile=wanted.quantile,
+        replan=duration("--replan", wanted.replan),
     )
 
 

@@ -124,6 +124,8 @@ def test_a_replayed_grid_is_the_default(
         (("--count", "0"), "count"),
         (("--policy", "bothh"), "policy"),
         (("--quantile", "2"), "quantile"),
+        (("--replan", "1m"), "replan"),
+        (("--replan", "often"), "--replan"),
         (("--data-class", "secret"), "secret"),
         (("--traces", "nowhere.csv"), "nowhere.csv"),
         (("--forecasts", "nowhere.csv"), "--traces"),
