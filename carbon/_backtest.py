@@ -7,13 +7,14 @@
 
 Jobs arrive in order. Each is placed once, at its release, in what the jobs before it left of the
 pools' capacity, by what was known then; ``re-planned`` moves who still waits for a clear gain,
-``threshold`` waits and watches, and ``oracle`` knows the future. All are settled with the intensities that came. A job is one stage that runs whole; start-up
-and a retry in reserve are left out, and so are limits on cost, for they would bind all policies.
+``threshold`` waits and watches, and ``oracle`` knows the future. All plan up to a job's latest safe
+start, as the trigger does, and are settled with the intensities that came. A job is one stage that
+runs whole; limits on cost are left out, for they would bind all policies.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Final
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from carbon._backtest_jobs import JobList
     from carbon._decision import Reservation
     from carbon._fleet import Fleet
+    from carbon._series import PriceSeries
 
 QUANTILE: Final = 0.3
 REPLAN: Final = timedelta(hours=3)
@@ -49,6 +51,7 @@ def backtest(
     *,
     forecasts: Trace | None = None,
     ahead: timedelta = DAY,
+    prices: Mapping[str, PriceSeries] | None = None,
     ways: Sequence[Way] = tuple(Way),
     quantile: float = QUANTILE,
     replan: timedelta = REPLAN,
@@ -63,6 +66,7 @@ def backtest(
         forecasts: What a provider had forecast of each hour; without one, and beyond it, the
             statistical forecast from the hours before serves.
         ahead: How long ahead of each hour that was known.
+        prices: What electricity came to cost, by zone; for pools that pay the market's price.
         ways: Policies to compare; ``at-once`` is always among them.
         quantile: ``threshold`` starts when home is as clean as this part of the two weeks before.
         replan: How often ``re-planned`` plans waiting jobs again, in grid time from midnight UTC.
@@ -78,6 +82,7 @@ def backtest(
         trace,
         forecasts=forecasts,
         ahead=ahead,
+        prices=prices,
         quantile=quantile,
         replan=replan,
         reserved=reserved,
@@ -118,6 +123,7 @@ class Replay:
         *,
         forecasts: Trace | None = None,
         ahead: timedelta = DAY,
+        prices: Mapping[str, PriceSeries] | None = None,
         quantile: float = QUANTILE,
         replan: timedelta = REPLAN,
         reserved: Sequence[Reservation] = (),
@@ -131,10 +137,15 @@ class Replay:
         if not timedelta(minutes=15) <= replan <= DAY:
             raise BadInput("replan", f"{replan} cannot be", "Give 15 minutes to a day, e.g. '3h'.")
         setting = Setting.of(
-            fleet, trace, plain_step(trace, moments), forecasts=forecasts, ahead=ahead
+            fleet,
+            trace,
+            plain_step(trace, moments),
+            forecasts=forecasts,
+            ahead=ahead,
+            prices=prices or {},
         )
         case = setting.case(jobs, reserved)
-        stop = int((case.latest + case.length).max())
+        stop = int((np.maximum(case.latest, case.earliest) + case.length).max())
         refuse_gaps(setting.grid, trace.source, int(case.earliest.min()), stop)
         known = setting.grid.known()
         return cls(jobs, trace, forecasts, setting, case, known, quantile, replan)
@@ -142,7 +153,9 @@ class Replay:
     def outcome(self, way: Way) -> Outcome:
         """Run all jobs by one policy and settle them with what came."""
         placed, bound = self.run(way)
-        return Outcome(way, placed, Settlement.of(self.setting, self.case, placed), bound)
+        return Outcome(
+            way, placed, Settlement.of(self.setting, self.jobs, self.case, placed), bound
+        )
 
     def run(self, way: Way) -> tuple[Placed, float | None]:
         """Place all jobs by one policy; return also the oracle's bound in gCO2e."""
@@ -154,7 +167,7 @@ class Replay:
         elif way is Way.ORACLE:
             return placed, oracle(q, placed, self.setting.grid.actual)
         else:
-            longest = int((q.latest - q.earliest + q.length).max())
+            longest = int((np.maximum(q.latest - q.earliest, 0) + q.length).max())
             sums = np.empty((len(self.setting.grid.zones), longest + 1))
             if way is Way.RE_PLANNED:
                 every = max(1, self.replan // self.setting.grid.step)
@@ -187,7 +200,7 @@ class Replay:
             grid=self.trace.source,
             modelled=self.trace.modelled,
             forecasts=_forecasts(self.forecasts, self.setting.grid.ahead),
-            notes=_notes(self.setting, self.trace, self.forecasts),
+            notes=_notes(self),
         )
 
 
@@ -198,14 +211,20 @@ def _forecasts(forecasts: Trace | None, ahead: timedelta) -> str:
     return f"{forecasts.source}, known {ahead / timedelta(hours=1):g} h ahead; beyond it {own}"
 
 
-def _notes(setting: Setting, trace: Trace, forecasts: Trace | None) -> list[str]:
+def _notes(replay: Replay) -> list[str]:
     """Say what must be read beside the numbers."""
-    told = []
+    told, trace, forecasts = [], replay.trace, replay.forecasts
     if trace.modelled:
         told.append(f"The grid is a {trace.source}: nobody has measured these hours.")
     if forecasts is not None and forecasts.modelled:
         told.append("Its forecast is the model itself: real forecasts err, so real savings differ.")
-    return [*told, *setting.notes]
+    hurried = int((replay.case.latest < replay.case.earliest).sum())
+    if hurried:
+        told.append(
+            f"{hurried:,} jobs have no slack and start at once at home: their deadline leaves less "
+            "than p95 run time, start-up and one retry."
+        )
+    return [*told, *replay.setting.notes]
 
 
 def first_release(grid_first: datetime, *, forecast: bool) -> datetime:

@@ -12,7 +12,8 @@ class Case(NamedTuple):
 
     Attributes:
         earliest: First step in which a job may start, ascending; by job.
-        latest: Last step in which it may start and still end in time; by job.
+        latest: Its latest safe start; before ``earliest`` where the deadline leaves no slack, and
+            then it starts at once at home; by job.
         length: Steps that it runs; by job.
         kwh: Energy at the server, ``nan`` for that of the pool's watts; by job.
         hours: How long it runs; by job.

@@ -2,12 +2,14 @@
 
 A file is CSV or Parquet, one job a row::
 
-    release,finish_by,hours,kw,data_class
-    2022-03-27T01:30:00+01:00,24h,4,1.2,personal
-    2022-03-27T09:00:00+02:00,06:30 Europe/Berlin,0.5,,public
+    release,finish_by,hours,p95_hours,kw,data_class
+    2022-03-27T01:30:00+01:00,24h,4,5,1.2,personal
+    2022-03-27T09:00:00+02:00,06:30 Europe/Berlin,0.5,,,public
 
 ``release`` (when it was wanted) and ``hours`` (how long it runs) are needed. ``finish_by`` is a
-duration, a time of day with a zone, or a moment; ``24h`` where it is left out. Energy is ``kw`` or
+duration, a time of day with a zone, or a moment; ``24h`` where it is left out. As in the trigger, a
+job starts no later than leaves time for a run and a retry of ``p95_hours`` each (half as much again
+as ``hours`` where it is left out) and the pools' start-ups. Energy is ``kw`` or
 ``kwh`` at the server, before PUE; without either it is the watts of the pool. Further columns:
 ``hardware``, ``data_class`` and ``pools`` (names, with spaces between), ``data_in_gb``,
 ``data_out_gb``, ``count`` (how many alike) and ``job`` (a name, for people).
@@ -43,6 +45,9 @@ if TYPE_CHECKING:
 LONGEST: Final = timedelta(days=14)
 """Longest time from release to finish."""
 
+P95_OF_HOURS: Final = 1.5
+"""p95 run time of a job of which nobody has said it, in units of how long it runs."""
+
 _HOUR: Final = timedelta(hours=1)
 _MOMENT: Final = re.compile(r"\d{4}-")
 _SMALLEST: Final = 1e-6
@@ -55,7 +60,7 @@ _MOST: Final = 5_000_000
 _NAMES: Final = ("job", "workload", "name")
 _COLUMNS: Final = (
     *_NAMES,
-    *("release", "finish_by", "hours", "kw", "kwh", "hardware", "data_class", "pools"),
+    *("release", "finish_by", "hours", "p95_hours", "kw", "kwh", "hardware", "data_class", "pools"),
     *("data_in_gb", "data_out_gb", "count"),
 )
 
@@ -83,6 +88,8 @@ class JobRow:
         release: When it was wanted, aware.
         finish_by: Latest acceptable finish, aware.
         hours: How long it runs.
+        reserve_hours: What a start must leave to the finish, start-ups apart: run time by the 95th
+            percentile, and one retry; ``nan``: :data:`P95_OF_HOURS` for each.
         kwh: Energy at the server, before PUE; ``nan``: by the watts of the pool.
         data_in_gb: Data that is carried to another region than home.
         data_out_gb: Data that is carried back.
@@ -94,6 +101,7 @@ class JobRow:
     release: datetime
     finish_by: datetime
     hours: float
+    reserve_hours: float = math.nan
     kwh: float = math.nan
     data_in_gb: float = 0.0
     data_out_gb: float = 0.0
@@ -110,6 +118,7 @@ class JobList:
         release: When it was wanted, POSIX seconds, ascending.
         due: Latest acceptable finish, POSIX seconds.
         hours: How long it runs.
+        reserve_hours: What a start must leave to the finish, start-ups apart.
         kwh: Energy at the server, before PUE; ``nan``: by the watts of the pool.
         data_in_gb: Data that is carried to another region than home.
         data_out_gb: Data that is carried back.
@@ -121,6 +130,7 @@ class JobList:
     release: Floats
     due: Floats
     hours: Floats
+    reserve_hours: Floats
     kwh: Floats
     data_in_gb: Floats
     data_out_gb: Floats
@@ -130,15 +140,6 @@ class JobList:
 
     def __len__(self) -> int:
         return len(self.release)
-
-    def only(self, keep: NDArray[np.bool_]) -> JobList:
-        """Return some of the jobs."""
-        fields = ("release", "due", "hours", "kwh", "data_in_gb", "data_out_gb", "group")
-        return JobList(
-            **{name: getattr(self, name)[keep] for name in fields},
-            groups=self.groups,
-            source=self.source,
-        )
 
 
 def job_list(rows: Iterable[JobRow], source: str) -> JobList:
@@ -165,6 +166,7 @@ def job_list(rows: Iterable[JobRow], source: str) -> JobList:
         release=column(row.release.timestamp() for row in found),
         due=column(row.finish_by.timestamp() for row in found),
         hours=column(row.hours for row in found),
+        reserve_hours=column(_reserve(row) for row in found),
         kwh=column(row.kwh for row in found),
         data_in_gb=column(row.data_in_gb for row in found),
         data_out_gb=column(row.data_out_gb for row in found),
@@ -172,6 +174,11 @@ def job_list(rows: Iterable[JobRow], source: str) -> JobList:
         groups=tuple(groups),
         source=source,
     )
+
+
+def _reserve(row: JobRow) -> float:
+    given = row.reserve_hours
+    return 2 * P95_OF_HOURS * row.hours if math.isnan(given) else given
 
 
 def _refuse_what_cannot_be(row: JobRow) -> None:
@@ -217,6 +224,7 @@ class Every:
         every: From one to the next.
         hours: How long each runs.
         slack: How much later than at once it may start.
+        startups: Start-ups that its latest safe start leaves time for.
         kw: Power at the server, before PUE; ``None``: the watts of the pool.
         count: How many at each time.
         group: Where they may run.
@@ -225,6 +233,7 @@ class Every:
     every: timedelta
     hours: float
     slack: timedelta
+    startups: timedelta = timedelta(0)
     kw: float | None = None
     count: int = 1
     group: Group = Group()
@@ -250,11 +259,14 @@ class Every:
                 "Give a longer trace, or less slack.",
             )
         kwh = math.nan if self.kw is None else self.kw * self.hours
+        reserve = 2 * P95_OF_HOURS * self.hours
+        finish = self.slack + self.startups + timedelta(hours=reserve)
         rows = (
             JobRow(
                 release=first + self.every * index,
-                finish_by=first + self.every * index + span,
+                finish_by=first + self.every * index + finish,
                 hours=self.hours,
+                reserve_hours=reserve,
                 kwh=kwh,
                 group=self.group,
                 count=self.count,
@@ -289,6 +301,7 @@ def _rows(found: Cells) -> Iterator[JobRow]:
     found.find(*_NAMES)
     release, hours = found.need("release"), found.need("hours")
     kw, kwh, finish = found.find("kw"), found.find("kwh"), found.find("finish_by")
+    p95 = found.find("p95_hours")
     count, data = found.find("count"), [found.find("data_in_gb"), found.find("data_out_gb")]
     group = _Groups(found)
     for row, place in enumerate(found.places):
@@ -303,6 +316,7 @@ def _rows(found: Cells) -> Iterator[JobRow]:
             release=begin,
             finish_by=_finish(found, row, finish, begin),
             hours=runs,
+            reserve_hours=_twice_p95(found, row, p95, runs),
             kwh=_kwh(found, row, (kw, kwh), runs),
             data_in_gb=_number(found, row, data[0], _DATA) or 0.0,
             data_out_gb=_number(found, row, data[1], _DATA) or 0.0,
@@ -314,6 +328,13 @@ def _rows(found: Cells) -> Iterator[JobRow]:
 
 def _number(found: Cells, row: int, column: str | None, bounds: Bounds) -> float | None:
     return found.number(row, column, bounds) if column else None
+
+
+def _twice_p95(found: Cells, row: int, column: str | None, hours: float) -> float:
+    p95 = _number(found, row, column, _HOURS)
+    if column is not None and p95 is not None and p95 < hours:
+        raise found.bad(row, column, f"is less than hours, {hours:g}", "Give as much or more.")
+    return math.nan if p95 is None else 2 * p95
 
 
 def _kwh(found: Cells, row: int, columns: tuple[str | None, str | None], hours: float) -> float:

@@ -49,6 +49,7 @@ def oracle(q: Case, placed: Placed, actual: Floats, *, part: int = PART) -> floa
         The bound; ``None`` where not all jobs find a slot in time: they queue, and it proves
         nothing of plans that are late.
     """
+    q = q._replace(latest=np.maximum(q.latest, q.earliest))
     work = _Packing(q, placed, actual)
     parts = list(_parts(q.earliest, work.longest, part))
     half = len(parts) // 2 if len(parts) >= _MANY else 0

@@ -62,19 +62,20 @@ def choose(
                 follow(q, price, asked, seen, q.earliest[j] - seen, rate * usual)
             seen = q.earliest[j]
             believe(known, seen, sums)
-        last = q.latest[j] if move else seen
+        last = q.latest[j] if move else min(seen, q.latest[j])
         _, where, when, least, wanted, most = choice(
             q, placed.used, sums, j, seen, last, roam, price, near
         )
-        placed.blind[j] = np.isinf(least)
-        if not placed.blind[j]:
+        known_to = least < np.inf
+        placed.blind[j] = not known_to and last >= seen
+        if known_to:
             asked[wanted] += q.length[j]
             grams = most / q.length[j]
             usual = usual + SLOW * (grams - usual) if usual > 0 else grams
         if when >= 0:
             occupy(q, placed, j, where, when)
         else:
-            queue(q, placed, j, seen, roam and not placed.blind[j])
+            queue(q, placed, j, seen, roam and known_to)
 
 
 @compiled
@@ -131,11 +132,11 @@ def replan(q: Case, known: Known, placed: Placed, sums: Floats, every: int, near
             _, where, when, least, _, _ = choice(
                 q, placed.used, sums, j, now, q.latest[j], True, free, near
             )
-            placed.blind[j] = np.isinf(least)
+            placed.blind[j] = np.isinf(least) and q.latest[j] >= now
             if when >= 0:
                 occupy(q, placed, j, where, when)
             else:
-                queue(q, placed, j, now, not placed.blind[j])
+                queue(q, placed, j, now, least < np.inf)
             if placed.start[j] > now:
                 waiting[many] = j
                 many += 1
@@ -150,7 +151,7 @@ def plan_again(
     p, s, d = placed.pool[j], placed.start[j], q.length[j]
     vacate(q, placed, j)
     if s > q.latest[j]:
-        queue(q, placed, j, now, True)
+        queue(q, placed, j, now, q.latest[j] >= q.earliest[j])
     else:
         there, at_home = energy(q, j, p)
         k, z = s - now, q.zone[p]

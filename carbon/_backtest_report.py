@@ -81,10 +81,13 @@ class PolicyResult(_Frozen):
         kg: Emissions of all jobs, kgCO2e.
         saved_percent: Against the baseline; ``None`` where a job found no slot at all, for then
             the two are not of the same jobs.
-        usd: Cost of all jobs: by the hour, transfer, and energy by contract.
+        usd: Cost of all jobs: by the hour, transfer, and electricity on top; ``None`` where a price
+            is not known.
         mean_delay_hours: From the first step at or after its release to a job's start.
         p95_delay_hours: 95th percentile of the same.
         misses: Jobs that ended too late, or found no slot before the trace ends.
+        unsafe: Jobs that started after their latest safe start, or found no slot: a long run or a
+            retry would have ended too late.
         queued: Jobs that found no free slot when they wanted one.
         unplaced: Jobs that found no slot before the trace ends; not in the sums.
         moves: How often a job that waited was moved, all jobs together.
@@ -95,10 +98,11 @@ class PolicyResult(_Frozen):
     policy: Way
     kg: float
     saved_percent: float | None
-    usd: float
+    usd: float | None
     mean_delay_hours: float
     p95_delay_hours: float
     misses: int
+    unsafe: int
     queued: int
     unplaced: int
     moves: int
@@ -120,8 +124,8 @@ class Backtest(_Frozen):
         forecasts: What decisions were made by.
         home: Home region.
         baseline_kg: What all jobs emit at once at home, as if it had no limit.
-        bound_kg: No plan that is in time emits less; ``None`` without an oracle, or where not all
-            jobs can be in time.
+        bound_kg: No plan whose jobs all start safely emits less; ``None`` without an oracle, or
+            where not all of them can.
         results: By policy.
         hours: The usual day: intensity, and where and when jobs ran.
         notes: What must be read beside the numbers.

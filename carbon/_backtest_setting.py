@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Self
 
 import numpy as np
 
 from carbon._backtest_case import Case
+from carbon._backtest_cost import Cost
 from carbon._backtest_grid import Grid, Trace
 from carbon._errors import BadInput, ResidencyError, suggest
 from carbon._occupancy import capacity_steps
 from carbon._workload import Hardware
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-    from datetime import timedelta
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
     from carbon._backtest_jobs import Group, JobList
     from carbon._decision import Reservation
     from carbon._fleet import Fleet, Pool
+    from carbon._series import PriceSeries
 
 KWH_PER_GB = 0.001
 """As in ``carbon._chain``: network energy, Cloud Carbon Footprint (Apache-2.0)."""
@@ -37,12 +39,14 @@ class Setting:
         fleet: The fleet.
         pools: Its pools whose grid zone the trace holds.
         grid: The grid.
+        cost: What they cost.
         notes: What of the fleet is left out.
     """
 
     fleet: Fleet
     pools: tuple[Pool, ...]
     grid: Grid
+    cost: Cost
     notes: tuple[str, ...]
 
     @classmethod
@@ -54,6 +58,7 @@ class Setting:
         *,
         forecasts: Trace | None,
         ahead: timedelta,
+        prices: Mapping[str, PriceSeries],
     ) -> Self:
         """Choose the pools that can be replayed, and lay their grid out on steps.
 
@@ -75,10 +80,7 @@ class Setting:
             for pool in fleet.pools
             if pool not in pools
         ]
-        billed = sorted(pool.name for pool in pools if pool.billed_energy or pool.tariff)
-        if billed:
-            notes.append(f"Market prices and tariffs of {', '.join(billed)} are not in the cost.")
-        return cls(fleet, pools, grid, tuple(notes))
+        return cls(fleet, pools, grid, Cost.of(fleet, pools, grid, prices), tuple(notes))
 
     @property
     def zone(self) -> NDArray[np.int64]:
@@ -88,8 +90,9 @@ class Setting:
     def case(self, jobs: JobList, reserved: Sequence[Reservation] = ()) -> Case:
         """Return jobs and pools for the kernels.
 
-        A job starts on the first step at or after its release and holds whole steps; where its time
-        is shorter than that by less than a step, it has no slack.
+        A job starts on the first step at or after its release and holds whole steps. Its latest
+        safe start is as in :attr:`carbon._chain.Chain.needed`, with the longest start-up of the
+        pools that it may use; a start-up holds no slot here.
 
         Raises:
             BadInput: The trace does not cover the jobs.
@@ -99,10 +102,11 @@ class Setting:
         begin = self.grid.first.timestamp()
         length = np.maximum(1, _up(jobs.hours * 3600.0 / seconds))
         earliest = _up((jobs.release - begin) / seconds)
-        last = np.floor((jobs.due - begin) / seconds + _ROUNDING).astype(np.int64) - length
-        latest = np.maximum(earliest, last)
-        self._refuse_uncovered(jobs, earliest, latest + length)
         permitted = np.array([self._permitted(group) for group in jobs.groups])
+        startups = np.array([self._startups(row) for row in permitted])[jobs.group]
+        safe = jobs.due - jobs.reserve_hours * 3600.0 - startups
+        latest = np.floor((safe - begin) / seconds + _ROUNDING).astype(np.int64)
+        self._refuse_uncovered(jobs, earliest, np.maximum(earliest, latest) + length)
         home = np.array([self._home(row) for row in permitted])
         pools = self.pools
         return Case(
@@ -124,23 +128,6 @@ class Setting:
             capacity=self._capacity(reserved),
         )
 
-    def usd(self, jobs: JobList, pool: NDArray[np.int64]) -> NDArray[np.float64]:
-        """Return what each job costs in a pool: by the hour, for transfer, for energy by contract.
-
-        Args:
-            jobs: The jobs.
-            pool: Index of the pool of each.
-        """
-        home, pools = self.fleet.home_cpu.place, self.pools
-        hourly = np.array([one.usd_per_hour for one in pools])
-        per_kwh = np.array([(one.usd_per_kwh or 0.0) * one.place.pue.value for one in pools])
-        there = np.array([home.transfer_price(one.place) for one in pools])
-        back = np.array([one.place.transfer_price(home) for one in pools])
-        kw = np.array([one.watts / 1000.0 for one in pools])
-        kwh = np.where(np.isnan(jobs.kwh), kw[pool] * jobs.hours, jobs.kwh)
-        transfer = there[pool] * jobs.data_in_gb + back[pool] * jobs.data_out_gb
-        return np.asarray(hourly[pool] * jobs.hours + per_kwh[pool] * kwh + transfer)
-
     def _refuse_uncovered(
         self, jobs: JobList, earliest: NDArray[np.int64], end: NDArray[np.int64]
     ) -> None:
@@ -155,6 +142,10 @@ class Setting:
                 f"{_at(grid, grid.steps)}",
                 "Leave the job out, or give a trace that covers it.",
             )
+
+    def _startups(self, usable: NDArray[np.bool_]) -> float:
+        own = [pool for pool, may in zip(self.pools, usable, strict=True) if may]
+        return startups(self.fleet, own).total_seconds()
 
     def _able(self, group: Group) -> list[bool]:
         """Return which pools have the hardware of a group, and are named by it if it names any."""
@@ -217,6 +208,11 @@ class Setting:
                     first, stop = slot.start.timestamp(), slot.end.timestamp()
                     row[slice(*_covered(first, stop, begin, seconds))] -= 1
         return np.maximum(found, 0)
+
+
+def startups(fleet: Fleet, pools: Sequence[Pool]) -> timedelta:
+    """Return the start-ups that a latest safe start leaves time for: entry run, job and retry."""
+    return fleet.home_cpu.startup + 2 * max(pool.startup for pool in pools)
 
 
 def _covered(first: float, stop: float, begin: float, seconds: float) -> tuple[int, int]:

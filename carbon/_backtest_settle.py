@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, Self
 
 import numpy as np
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
 HOURS: Final = 24
 _P95: Final = 95
+_ROUNDING: Final = 1e-3
 _GRAMS: Final = 1000.0
 
 
@@ -32,15 +33,17 @@ class Settlement:
     Attributes:
         g: Grams of CO2e.
         delay: Steps from its earliest start to its start.
+        unsafe: Whether it started after its latest safe start, or never.
         late: Whether it ended too late or never ran.
     """
 
     g: Floats
     delay: Floats
+    unsafe: NDArray[np.bool_]
     late: NDArray[np.bool_]
 
     @classmethod
-    def of(cls, setting: Setting, q: Case, placed: Placed) -> Self:
+    def of(cls, setting: Setting, jobs: JobList, q: Case, placed: Placed) -> Self:
         """Settle placements with the intensities that came."""
         ran = placed.pool >= 0
         pool, start = np.where(ran, placed.pool, 0), np.where(ran, placed.start, 0)
@@ -51,10 +54,15 @@ class Settlement:
         g = (server + network) / q.length * (sums[zone, end] - sums[zone, start])
         g += network / q.length * (sums[q.home_zone, end] - sums[q.home_zone, start])
         g += q.embodied[pool] * q.hours
+        startup = np.array([one.startup.total_seconds() for one in setting.pools])[pool]
+        began = setting.grid.first.timestamp() + start * setting.grid.step.total_seconds()
+        # Who starts at once starts at its release: the rest of the step is not its delay.
+        began = np.where(start == q.earliest, jobs.release, began)
         return cls(
-            np.where(ran, g, np.nan),
-            np.where(ran, start - q.earliest, np.nan),
-            ~ran | (start > q.latest),
+            g=np.where(ran, g, np.nan),
+            delay=np.where(ran, start - q.earliest, np.nan),
+            unsafe=~ran | (start > np.maximum(q.latest, q.earliest)),
+            late=~ran | (began + startup + q.hours * 3600.0 > jobs.due + _ROUNDING),
         )
 
 
@@ -80,14 +88,15 @@ def report(
     notes: Sequence[str],
 ) -> Backtest:
     """Put together what all policies came to."""
-    baseline = float(_baseline(setting, q).g.sum())
+    baseline = float(_baseline(setting, jobs, q).g.sum())
     bound = next((one.bound_g for one in outcomes if one.bound_g is not None), None)
-    span = slice(int(q.earliest.min()), int((q.latest + q.length).max()))
+    last = np.maximum(q.latest, q.earliest) + q.length
+    span = slice(int(q.earliest.min()), int(last.max()))
     return Backtest(
         jobs=len(jobs),
         jobs_source=jobs.source,
         first=setting.grid.moment(span.start),
-        end=setting.grid.moment(span.stop),
+        end=datetime.fromtimestamp(float(jobs.due.max()), UTC),
         step=setting.grid.step,
         grid=grid,
         modelled=modelled,
@@ -97,16 +106,16 @@ def report(
         bound_kg=None if bound is None else bound / _GRAMS,
         results=tuple(_result(setting, jobs, q, one, baseline) for one in outcomes),
         hours=tuple(_hours(setting, q, outcomes, span)),
-        notes=tuple(notes),
+        notes=(*notes, *setting.cost.notes(setting.grid, span.start, span.stop)),
     )
 
 
-def _baseline(setting: Setting, q: Case) -> Settlement:
+def _baseline(setting: Setting, jobs: JobList, q: Case) -> Settlement:
     """Settle all jobs at once at home, whether or not it has room for them."""
     nobody = np.zeros(len(q.earliest), np.bool_)
     moves, used = np.zeros_like(q.earliest), np.zeros_like(q.capacity)
     placed = Placed(q.home[q.group], q.earliest, nobody, nobody, moves, used)
-    return Settlement.of(setting, q, placed)
+    return Settlement.of(setting, jobs, q, placed)
 
 
 def _result(
@@ -115,16 +124,18 @@ def _result(
     placed, settled = one.placed, one.settled
     grams = float(np.nansum(settled.g))
     unplaced = placed.pool < 0
-    usd = np.where(unplaced, 0.0, setting.usd(jobs, np.maximum(placed.pool, 0)))
+    pool, start = np.maximum(placed.pool, 0), np.maximum(placed.start, 0)
+    usd = float(setting.cost.usd(jobs, pool, start, q.length)[~unplaced].sum())
     delay = settled.delay[~unplaced] * (setting.grid.step / timedelta(hours=1))
     return PolicyResult(
         policy=one.way,
         kg=grams / _GRAMS,
         saved_percent=None if unplaced.any() or baseline <= 0 else 100 * (1 - grams / baseline),
-        usd=float(usd.sum()),
+        usd=None if np.isnan(usd) else usd,
         mean_delay_hours=float(delay.mean()) if len(delay) else 0.0,
         p95_delay_hours=float(np.percentile(delay, _P95)) if len(delay) else 0.0,
         misses=int(settled.late.sum()),
+        unsafe=int(settled.unsafe.sum()),
         queued=int(placed.queued.sum()),
         unplaced=int(unplaced.sum()),
         moves=int(placed.moves.sum()),

@@ -47,6 +47,7 @@ def backtest(
     forecasts: Path | None = None,
     forecast_column: str = "g_per_kwh",
     ahead: str = "24h",
+    prices: Path | None = None,
     policy: Sequence[Way] = (),
     quantile: float = 0.3,
     replan: str = "3h",
@@ -63,9 +64,9 @@ def backtest(
     Parameters
     ----------
     jobs
-        CSV or Parquet file, one job a row: release, hours, and maybe finish_by, kw or kwh,
-        hardware, data_class, pools, data_in_gb, data_out_gb, count. Without it, jobs alike are
-        made up.
+        CSV or Parquet file, one job a row: release, hours, and maybe finish_by, p95_hours, kw or
+        kwh, hardware, data_class, pools, data_in_gb, data_out_gb, count. Without it, jobs alike
+        are made up.
     every
         Made-up jobs: time from one to the next.
     hours
@@ -96,6 +97,8 @@ def backtest(
         Value column of a long forecast file.
     ahead
         How long ahead of each hour its forecast was known.
+    prices
+        File of electricity prices, like CARBON_REPLAY_PRICES, which is the default.
     policy
         A policy to compare; may be given again. By default all of them.
     quantile
@@ -125,6 +128,7 @@ def backtest(
             forecasts=forecasts,
             forecast_column=forecast_column,
             ahead=ahead,
+            prices=prices,
             ways=tuple(policy) or tuple(Way),
             quantile=quantile,
             replan=replan,
@@ -154,6 +158,9 @@ def _show(found: Backtest) -> None:
         "limit. Jobs at a time, at most, of the pool's capacity:"
     )
     out.print(table(_peaks(found)))
+    out.print(
+        "[dim]unsafe: started later than leaves time for p95 run time, start-up and one retry[/]"
+    )
     for row in found.results:
         moves = f" ({row.moves:,} moves)" if row.moves else ""
         out.print(f"[dim]{row.policy}: {MEANING[row.policy]}{moves}[/]")
@@ -172,10 +179,11 @@ def _row(row: PolicyResult, found: Backtest) -> dict[str, str]:
         "policy": row.policy.value,
         "kgCO2e": _kg(row.kg),
         "saved": saved,
-        "USD": f"{row.usd:,.2f}",
+        "USD": "-" if row.usd is None else f"{row.usd:,.2f}",
         "delay, mean": f"{row.mean_delay_hours:.1f} h",
         "delay, p95": f"{row.p95_delay_hours:.1f} h",
         "too late": f"{row.misses:,}",
+        "unsafe": f"{row.unsafe:,}",
         "queued": f"{row.queued:,}",
     }
 

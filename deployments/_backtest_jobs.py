@@ -29,13 +29,15 @@ if TYPE_CHECKING:
 
 _PAGE: Final = 200
 _SHORTEST: Final = timedelta(minutes=1)
+_HOUR: Final = timedelta(hours=1)
 
 
 async def past_jobs(jobs: Iterable[Job], fleet: Fleet, since: datetime, clock: Clock) -> JobList:
     """Make jobs out of the completed runs of the entry deployments.
 
     A job was wanted when its run was due first, and runs as long as the run was seen running: its
-    light stages, and the wait for its heavy ones, on the hardware of the first heavy stage.
+    light stages, and the wait for its heavy ones, on the hardware of the first heavy stage. What
+    its deadline leaves in reserve is by the declared p95 of the stages.
 
     Args:
         jobs: Whose runs.
@@ -71,17 +73,19 @@ def _row(job: Job, run: FlowRun, fleet: Fleet, clock: Clock) -> JobRow | None:
     release = clock.grid(run.expected_start_time)
     policy = _policy(job, run)
     due = max(policy.deadline(release), release + length)
+    stages = job.workload.stages
     hardware = next(
-        (fleet.home_pool(stage).hardware for stage in job.workload.stages if stage.heavy),
-        Hardware.CPU,
+        (fleet.home_pool(stage).hardware for stage in stages if stage.heavy), Hardware.CPU
     )
+    p95 = [stage.needs[fleet.home_pool(stage).hardware].p95 for stage in stages]
     own = run.parameters.get("data_class")
     classes = {job.workload.data_class, *([own] if isinstance(own, str) else [])}
     regions = policy.only_regions or ()
     return JobRow(
         release=release,
         finish_by=due,
-        hours=length / timedelta(hours=1),
+        hours=length / _HOUR,
+        reserve_hours=sum(p95, max(p95)) / _HOUR,
         group=Group(
             hardware=hardware,
             data_classes=tuple(sorted(classes)),

@@ -8,9 +8,11 @@ from pathlib import Path
 
 from carbon import BadInput, Fleet, Hardware
 from carbon._backtest import backtest, first_release
+from carbon._backtest_cost import read_prices
 from carbon._backtest_grid import Trace, read_trace, typical_trace
 from carbon._backtest_jobs import LONGEST, Every, Group, JobList, duration, read_jobs
 from carbon._backtest_report import Backtest, Way
+from carbon._backtest_setting import startups
 from deployments._ask import ask_prefect
 from deployments._backtest_jobs import past_jobs
 from deployments._jobs import jobs as known_jobs
@@ -40,6 +42,7 @@ class Wanted:
     forecasts: Path | None
     forecast_column: str
     ahead: str
+    prices: Path | None
     ways: tuple[Way, ...]
     quantile: float
     replan: str
@@ -63,6 +66,7 @@ def replayed(wanted: Wanted) -> Backtest:
             "--forecasts", "stands without --traces", "Give what came, too, to settle with."
         )
     trace = None if path is None else read_trace(path, wanted.column)
+    prices = wanted.prices or settings.replay_prices
     jobs = _jobs(wanted, settings, fleet, trace)
     ahead = duration("--ahead", wanted.ahead)
     if trace is None:
@@ -78,6 +82,7 @@ def replayed(wanted: Wanted) -> Backtest:
         trace,
         forecasts=forecasts,
         ahead=ahead,
+        prices=None if prices is None else read_prices(prices),
         ways=wanted.ways,
         quantile=wanted.quantile,
         replan=duration("--replan", wanted.replan),
@@ -96,6 +101,7 @@ def _jobs(wanted: Wanted, settings: Settings, fleet: Fleet, trace: Trace | None)
         every=duration("--every", wanted.every),
         hours=wanted.hours,
         slack=slack,
+        startups=startups(fleet, fleet.pools),
         kw=wanted.kw,
         count=wanted.count,
         group=Group(hardware=wanted.hardware, data_classes=wanted.data_classes),

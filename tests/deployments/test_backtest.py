@@ -14,6 +14,7 @@ from prefect.client.orchestration import get_client
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Failed, Running, Scheduled
 
+import work_pools
 from carbon import BadInput, Hardware, SystemClock
 from carbon._backtest_jobs import Group
 from carbon._backtest_report import Backtest, Way
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     Carbon = Callable[..., str]
 
 HOUR = timedelta(hours=1)
+FLEET = Path(work_pools.__file__).with_name("fleet.toml")
 POOLS = ("eu-central-1-gpu", "eu-south-2-gpu")
 
 
@@ -82,9 +84,9 @@ def test_on_files_with_a_picture(carbon: Carbon, traces: Path, tmp_path: Path) -
     """Jobs and traces of one's own; JSON is the whole report, the picture a PNG."""
     jobs = tmp_path / "jobs.csv"
     jobs.write_text(
-        "job,release,finish_by,hours,kw,data_class\n"
-        "a,2022-03-30T12:00Z,18h,3,1,personal\n"
-        "b,2022-03-30T18:00+02:00,06:30 Europe/Berlin,1,,public\n"
+        "job,release,finish_by,hours,p95_hours,kw,data_class\n"
+        "a,2022-03-30T12:00Z,22h,2,2.5,1,personal\n"
+        "b,2022-03-30T18:00+02:00,06:30 Europe/Berlin,1,1,,public\n"
     )
     picture = tmp_path / "a.png"
     told = carbon(
@@ -113,6 +115,33 @@ def test_a_replayed_grid_is_the_default(
     assert "grid.csv" in told.split("Decided by")[1]
 
 
+def test_market_prices_are_in_the_cost(
+    carbon: Carbon, traces: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--prices`, or `CARBON_REPLAY_PRICES`; without them the cost of such pools is not known."""
+    fleet, prices = tmp_path / "fleet.toml", tmp_path / "prices.csv"
+    text = FLEET.read_text().replace(
+        '"aws:eu-central-1"\n', '"aws:eu-central-1"\nusd_per.EUR=1\n', 1
+    )
+    gpu = 'name = "eu-central-1-gpu"\n'
+    fleet.write_text(text.replace(gpu, gpu + "billed_energy = true\n"))
+    rows = [row.split(",")[0] + ",500" for row in traces.read_text().splitlines()[1:]]
+    prices.write_text("\n".join(["utc,DE_eur_mwh", *rows]))
+    monkeypatch.setenv("CARBON_FLEET", str(fleet))
+    base = ("--traces", str(traces), "--days", "1", "--policy", "at-once")
+    told = carbon(*base)
+    assert "pool eu-central-1-gpu is not known: no price of zone DE was given" in " ".join(
+        told.split()
+    )
+    given = [Backtest.model_validate_json(carbon(*base, "--prices", str(prices), "--json"))]
+    monkeypatch.setenv("CARBON_REPLAY_PRICES", str(prices))
+    given.append(Backtest.model_validate_json(carbon(*base, "--json")))
+    pool = load_fleet().pool("eu-central-1-gpu")
+    each = 2 * (pool.usd_per_hour + pool.watts / 1000 * pool.place.pue.value * 0.5)
+    for found in given:
+        assert found.result(Way.AT_ONCE).usd == pytest.approx(found.jobs * each)
+
+
 @pytest.mark.parametrize(
     ("arguments", "told"),
     [
@@ -129,6 +158,7 @@ def test_a_replayed_grid_is_the_default(
         (("--data-class", "secret"), "secret"),
         (("--traces", "nowhere.csv"), "nowhere.csv"),
         (("--forecasts", "nowhere.csv"), "--traces"),
+        (("--prices", "nowhere.csv"), "nowhere.csv"),
         (("jobs.csv", "--runs", "3"), "--runs"),
         (("--picture", "no/such/folder.png"), "folder.png"),
     ],
