@@ -1,4 +1,4 @@
-"""The back-test: within capacity, never ahead of its time, and no policy better than the oracle."""
+"""The back-test by examples; what always holds stands in ``test_backtest_promises``."""
 
 from __future__ import annotations
 
@@ -9,15 +9,11 @@ from zoneinfo import ZoneInfo
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from numpy.typing import NDArray
 
 from carbon import (
     Accounting,
     BadInput,
     CarbonPolicy,
-    Fleet,
     Hardware,
     IntensitySeries,
     Kind,
@@ -34,7 +30,7 @@ from carbon import (
 )
 from carbon._backtest import Replay, backtest, first_release
 from carbon._backtest_grid import Grid, Trace, typical_trace
-from carbon._backtest_jobs import Every, Group, JobList, JobRow, duration, job_list, read_jobs
+from carbon._backtest_jobs import Every, Group, JobRow, duration, job_list, read_jobs
 from carbon._backtest_kernels import believe
 from carbon._backtest_oracle import oracle
 from carbon._backtest_report import Backtest, Way
@@ -42,159 +38,20 @@ from carbon._backtest_settle import Settlement
 from carbon._fleet import CapacityHours
 from carbon._series import regular
 from carbon._statistical import Climate, forecast, hourly
-
-HOUR, DAY = timedelta(hours=1), timedelta(days=1)
-FIRST = datetime(2021, 12, 10, tzinfo=UTC)
-HOURS = 24 * 24
-"""Hours of the traces here: three weeks and a bit, over New Year."""
-
-BEGIN = 15 * 24
-"""Hour from which on jobs come: there is a statistical forecast then."""
-
-REGIONS = {"DE": "aws:eu-central-1", "ES": "aws:eu-south-2", "SE-SE3": "aws:eu-north-1"}
-STARTUPS = timedelta(minutes=6)
-"""Of the entry run, the job and its retry."""
-
-ONLINE = (Way.TIME_ONLY, Way.PLACE_ONLY, Way.BOTH, Way.PRICED)
-
-
-def pool(name: str, region: str, capacity: int = 1, **more: object) -> Pool:
-    """Return a GPU pool."""
-    told = {"hardware": "gpu", "watts": 100, "usd_per_hour": 1, "capacity": capacity, **more}
-    return Pool.model_validate({"name": name, "region": region, **told})
-
-
-def fleet(*capacities: int, **more: object) -> Fleet:
-    """Return a fleet with a GPU pool in each region, and the entry runs' CPU pool."""
-    entry = pool("entry", REGIONS["DE"], hardware="cpu")
-    pools = [
-        pool(f"gpu-{zone.lower()}", region, capacity)
-        for (zone, region), capacity in zip(REGIONS.items(), capacities, strict=False)
-    ]
-    told = {"home": REGIONS["DE"], "residency": {"public": ["*"], "personal": ["EU"]}}
-    return Fleet.model_validate({**told, "pools": [entry, *pools], **more})
-
-
-def trace(values: dict[str, NDArray[np.float64]], source: str = "a trace") -> Trace:
-    """Return hourly values as a trace."""
-    zones = {}
-    for zone, row in values.items():
-        starts, end = regular(FIRST, HOUR, len(row))
-        zones[zone] = [IntensitySeries(zone, starts, end, row.tolist(), source, kind=Kind.ACTUAL)]
-    return Trace(zones, source)
-
-
-def grid_values(seed: int, hours: int = HOURS) -> dict[str, NDArray[np.float64]]:
-    """Return intensities with days and weather in them."""
-    rng = np.random.default_rng(seed)
-    day = 1 + 0.3 * np.sin(2 * np.pi * np.arange(hours) / 24)
-    found = {}
-    for zone in REGIONS:
-        weather = np.exp(np.cumsum(rng.normal(0, 0.03, hours)))
-        found[zone] = np.clip(rng.uniform(30, 500) * day * weather, 1, 1500)
-    return found
-
-
-def some_jobs(seed: int, n: int, *, half: bool = False) -> JobList:
-    """Return jobs of all kinds in the last days of a trace."""
-    rng = np.random.default_rng(seed)
-    groups = (
-        Group(data_classes=("public",)),
-        Group(data_classes=("personal",)),
-        Group(pools=("gpu-de", "gpu-es")),
-    )
-    rows = []
-    for _ in range(n):
-        hours = int(rng.integers(1, 7)) + (0.5 if half else 0.0)
-        reserve = hours * float(rng.choice([2, 2.5]))
-        left = max(hours, reserve + int(rng.integers(-2, 25)))
-        release = FIRST + HOUR * int(rng.integers(BEGIN, HOURS - 70))
-        data = float(rng.choice([0, 0, 40]))
-        rows.append(
-            JobRow(
-                release=release,
-                finish_by=release + HOUR * left + STARTUPS,
-                hours=hours,
-                reserve_hours=reserve,
-                kwh=float(rng.choice([np.nan, rng.lognormal()])),
-                data_in_gb=data,
-                data_out_gb=data / 4,
-                group=groups[rng.integers(0, 3)],
-            )
-        )
-    return job_list(rows, "some jobs")
-
-
-cases = st.tuples(
-    st.integers(0, 2**31),
-    st.integers(1, 40),
-    st.tuples(st.integers(1, 4), st.integers(1, 3), st.integers(1, 3)),
-    st.booleans(),
+from tests.carbon.replayed import (
+    BEGIN,
+    DAY,
+    FIRST,
+    HOUR,
+    HOURS,
+    REGIONS,
+    STARTUPS,
+    fleet,
+    grid_values,
+    pool,
+    some_jobs,
+    trace,
 )
-Case = tuple[int, int, tuple[int, int, int], bool]
-
-
-@settings(max_examples=40, deadline=None)
-@given(cases)
-def test_never_over_capacity_and_never_before_the_release(case: Case) -> None:
-    """Every policy keeps capacity, windows and residency; who is late is counted."""
-    seed, n, capacities, half = case
-    replay = Replay.of(some_jobs(seed, n, half=half), fleet(*capacities), trace(grid_values(seed)))
-    q = replay.case
-    latest = np.maximum(q.latest, q.earliest)
-    for way in Way:
-        found = replay.outcome(way)
-        placed, ran = found.placed, found.placed.pool >= 0
-        used = np.zeros_like(q.capacity)
-        for j in np.flatnonzero(ran):
-            used[placed.pool[j], placed.start[j] : placed.start[j] + q.length[j]] += 1
-            assert q.permitted[q.group[j], placed.pool[j]]
-        assert (used == placed.used).all()
-        assert (used <= q.capacity).all()
-        assert (placed.start >= q.earliest)[ran].all()
-        assert (found.settled.unsafe == (~ran | (placed.start > latest))).all()
-        assert placed.queued[found.settled.unsafe].all()
-        assert found.settled.unsafe[found.settled.late].all()
-
-
-@settings(max_examples=40, deadline=None)
-@given(cases)
-def test_no_policy_beats_the_bound(case: Case) -> None:
-    """Who starts safely emits no less than the bound, the oracle no more than its gap allows."""
-    seed, n, capacities, half = case
-    jobs = some_jobs(seed, n, half=half)
-    found = backtest(jobs, fleet(*capacities), trace(grid_values(seed)))
-    if found.bound_kg is None:
-        return
-    oracle = found.result(Way.ORACLE)
-    assert oracle.unsafe == 0
-    assert found.gap_percent is not None
-    for row in found.results:
-        if row.unsafe == 0:
-            assert row.kg >= found.bound_kg * (1 - 1e-9)
-            assert oracle.kg <= row.kg * (1 + found.gap_percent / 100) * (1 + 1e-9)
-
-
-@settings(max_examples=30, deadline=None)
-@given(cases, st.integers(BEGIN, HOURS - 70))
-def test_nothing_looks_ahead(case: Case, cut: int) -> None:
-    """What comes after a decision does not change it."""
-    seed, n, capacities, half = case
-    jobs, pools = some_jobs(seed, n, half=half), fleet(*capacities)
-    values, other = grid_values(seed), grid_values(seed + 1)
-    changed = {zone: np.concatenate([values[zone][:cut], other[zone][cut:]]) for zone in values}
-    one, two = (Replay.of(jobs, pools, trace(each)) for each in (values, changed))
-    step = cut * one.setting.grid.per_hour
-    for way in ONLINE:
-        first, second = one.run(way)[0], two.run(way)[0]
-        before = one.case.earliest <= step
-        assert (first.start == second.start)[before].all()
-        assert (first.pool == second.pool)[before].all()
-    for way in (Way.THRESHOLD, Way.RE_PLANNED):
-        # Jobs that still wait then may move; who has started has not.
-        first, second = (each.run(way)[0] for each in (one, two))
-        alike = (first.start == second.start) & (first.pool == second.pool)
-        assert (alike | ((first.start > step) & (second.start > step)))[first.start >= 0].all()
 
 
 def test_a_forecast_is_not_known_before_it_is_issued() -> None:
