@@ -131,7 +131,7 @@ class Replay:
         """Lay everything out on steps; see :func:`backtest`."""
         if not 0 <= quantile <= 1:
             raise BadInput("quantile", f"{quantile:g} is none", "Give 0 to 1, e.g. 0.3.")
-        if not timedelta(hours=1) <= ahead:
+        if ahead < timedelta(hours=1):
             raise BadInput("ahead", f"{ahead} is too short", "Give an hour or more.")
         moments = np.concatenate([jobs.release, jobs.hours * 3600.0])
         if not timedelta(minutes=15) <= replan <= DAY:

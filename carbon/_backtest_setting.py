@@ -102,7 +102,7 @@ class Setting:
         begin = self.grid.first.timestamp()
         length = np.maximum(1, _up(jobs.hours * 3600.0 / seconds))
         earliest = _up((jobs.release - begin) / seconds)
-        permitted = np.array([self._permitted(group) for group in jobs.groups])
+        permitted = np.array([self._permitted(group, jobs.source) for group in jobs.groups])
         startups = np.array([self._startups(row) for row in permitted])[jobs.group]
         safe = jobs.due - jobs.reserve_hours * 3600.0 - startups
         latest = np.floor((safe - begin) / seconds + _ROUNDING).astype(np.int64)
@@ -147,11 +147,11 @@ class Setting:
         own = [pool for pool, may in zip(self.pools, usable, strict=True) if may]
         return startups(self.fleet, own).total_seconds()
 
-    def _able(self, group: Group) -> list[bool]:
+    def _able(self, group: Group, source: str) -> list[bool]:
         """Return which pools have the hardware of a group, and are named by it if it names any."""
         hardware = group.hardware or self._default_hardware()
         for name in group.pools:
-            self.fleet.pool(name, field="pools")
+            self.fleet.pool(name, field=f"{source}: pools")
         return [
             pool.hardware is hardware and (not group.pools or pool.name in group.pools)
             for pool in self.pools
@@ -161,13 +161,16 @@ class Setting:
         at_home = {pool.hardware for pool in self.pools if pool.region == self.fleet.home}
         return Hardware.GPU if Hardware.GPU in at_home else Hardware.CPU
 
-    def _permitted(self, group: Group) -> NDArray[np.bool_]:
+    def _permitted(self, group: Group, source: str) -> NDArray[np.bool_]:
         # A job that names no class of data is taken to be of all of them: never too freely placed.
         classes = group.data_classes or tuple(self.fleet.residency)
-        able = self._able(group)
+        for name in group.data_classes:
+            if name not in self.fleet.residency:
+                raise BadInput.unknown(f"{source}: data_class", name, self.fleet.residency)
+        able = self._able(group, source)
         if not any(able):
             raise BadInput(
-                "pools",
+                f"{source}: pools",
                 f"no pool can run a job on {group.hardware or self._default_hardware()}",
                 "Name pools with the job's hardware, in zones that the trace holds.",
             )

@@ -40,7 +40,7 @@ def backtest(
     count: Annotated[int, Parameter(validator=_Whole)] = 1,
     hardware: Hardware | None = None,
     data_class: Sequence[str] = (),
-    days: Annotated[int, Parameter(validator=_Whole)] | None = None,
+    days: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=3600))] | None = None,
     runs: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=366))] | None = None,
     traces: Path | None = None,
     column: str = "g_per_kwh",

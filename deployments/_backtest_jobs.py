@@ -48,20 +48,24 @@ async def past_jobs(jobs: Iterable[Job], fleet: Fleet, since: datetime, clock: C
     Raises:
         BadInput: There is no such run.
     """
-    rows = []
+    rows, known = [], tuple(jobs)
     async with get_client() as client:
-        for job in jobs:
+        completed = await client.count_flow_runs(flow_run_filter=_completed(clock.wall(since)))
+        for job in known:
             async for run in _runs(client, job, clock.wall(since)):
                 row = _row(job, run, fleet, clock)
                 if row is not None:
                     rows.append(row)
+    others = completed - len(rows)
     if not rows:
+        names = ", ".join(f"{job.name}/entry" for job in known)
         raise BadInput(
             "--runs",
-            f"Prefect has no completed run of an entry deployment since {since:%Y-%m-%d %H:%M} UTC",
+            f"Prefect has no completed run of {names} since {since:%Y-%m-%d %H:%M} UTC"
+            + (f", only {others:,} of others" if others else ""),
             "Ask for more days, or check PREFECT_API_URL.",
         )
-    return job_list(rows, "past Prefect runs")
+    return job_list(rows, f"past Prefect runs ({others:,} others left out)")
 
 
 def _row(job: Job, run: FlowRun, fleet: Fleet, clock: Clock) -> JobRow | None:
@@ -104,17 +108,20 @@ def _policy(job: Job, run: FlowRun) -> CarbonPolicy:
         return job.policy
 
 
+def _completed(since: datetime) -> FlowRunFilter:
+    return FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED])),
+        expected_start_time=FlowRunFilterExpectedStartTime(after_=since),
+    )
+
+
 async def _runs(client: PrefectClient, job: Job, since: datetime) -> AsyncIterator[FlowRun]:
-    done = FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.COMPLETED]))
     offset = 0
     while True:
         page = await client.read_flow_runs(
             flow_filter=FlowFilter(name=FlowFilterName(any_=[job.name])),
             deployment_filter=DeploymentFilter(name=DeploymentFilterName(any_=["entry"])),
-            flow_run_filter=FlowRunFilter(
-                state=done,
-                expected_start_time=FlowRunFilterExpectedStartTime(after_=since),
-            ),
+            flow_run_filter=_completed(since),
             limit=_PAGE,
             offset=offset,
         )

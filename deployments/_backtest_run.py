@@ -21,6 +21,8 @@ from work_pools import load_fleet
 
 _MODELLED_DAYS = 28
 _DAY = timedelta(days=1)
+_YEAR = timedelta(days=366)
+_LONGEST_MODEL = 10 * _YEAR
 
 
 @dataclass(frozen=True)
@@ -123,5 +125,11 @@ def _modelled(fleet: Fleet, jobs: JobList) -> Trace:
     """Return modelled days around the jobs, with two weeks of the past and room to queue."""
     first = datetime.fromtimestamp(float(jobs.release.min()), UTC) - LONGEST
     end = datetime.fromtimestamp(float(jobs.due.max()), UTC) + 2 * _DAY
+    if end - first > _LONGEST_MODEL:
+        raise BadInput(
+            jobs.source,
+            f"has jobs from {first + LONGEST:%Y-%m-%d} to {end - 2 * _DAY:%Y-%m-%d}",
+            f"Replay at most {_LONGEST_MODEL // _YEAR} years, or give --traces.",
+        )
     zones = list(dict.fromkeys(pool.place.zone for pool in fleet.pools))
     return typical_trace(zones, first, end)

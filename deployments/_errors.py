@@ -65,10 +65,15 @@ class PrefectUnavailable(Unavailable):
             )
         status = error.response.status_code
         if status == httpx.codes.NOT_FOUND and not error.request.url.path.startswith("/api"):
-            return cls("There is no Prefect API at PREFECT_API_URL: its address ends in /api.")
+            return cls.other()
         denied = status in {httpx.codes.UNAUTHORIZED, httpx.codes.FORBIDDEN}
         fix = "Check PREFECT_API_KEY." if denied else "Try again, or look at the server's log."
         return cls(f"The Prefect API answered with HTTP status {status}. {fix}")
+
+    @classmethod
+    def other(cls) -> PrefectUnavailable:
+        """Build the error for an address where something else answers."""
+        return cls("There is no Prefect API at PREFECT_API_URL: its address ends in /api.")
 
     @classmethod
     def unnamed(cls) -> PrefectUnavailable:

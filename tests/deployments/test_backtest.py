@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Failed, Running, Scheduled
 
@@ -20,6 +26,7 @@ from carbon._backtest_jobs import Group
 from carbon._backtest_report import Backtest, Way
 from deployments import cli
 from deployments._backtest_jobs import past_jobs
+from deployments._jobs import jobs
 from tests.deployments.lab import JOB
 from work_pools import load_fleet
 
@@ -30,7 +37,7 @@ if TYPE_CHECKING:
 
     Carbon = Callable[..., str]
 
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 FLEET = Path(work_pools.__file__).with_name("fleet.toml")
 POOLS = ("eu-central-1-gpu", "eu-south-2-gpu")
 
@@ -148,6 +155,9 @@ def test_market_prices_are_in_the_cost(
         (("nowhere.csv",), "nowhere.csv"),
         (("--every", "soon"), "--every"),
         (("--slack", "15d"), "--slack"),
+        (("--every", "06:30 Europe/Berlin"), "no duration"),
+        (("--days", "100000"), "days"),
+        (("--hours", "nan"), "hours"),
         (("--hours", "0"), "hours"),
         (("--kw", "-1"), "kw"),
         (("--count", "0"), "count"),
@@ -168,10 +178,122 @@ def test_a_mistake_is_one_line(carbon: Carbon, arguments: tuple[str, ...], told:
     assert told in carbon(*arguments, code=2)
 
 
+@pytest.mark.parametrize(
+    ("row", "told"),
+    [
+        ("2022-03-30T12:00Z,1,mars,", "pools: 'mars' is not known"),
+        ("2022-03-30T12:00Z,1,,secret", "data_class: 'secret' is not known"),
+        ("2022-03-30T12:00Z,1,us-west-2-gpu,public", "no pool can run"),
+        ("2022-06-01T12:00Z,1,,public", "the trace reaches"),
+        ("2022-03-13T23:30Z,1,,public", "the trace reaches"),
+    ],
+)
+def test_a_job_that_does_not_fit_is_one_line(
+    carbon: Carbon, traces: Path, tmp_path: Path, row: str, told: str
+) -> None:
+    """The file of jobs is named, and what in it fits neither fleet nor trace."""
+    jobs = tmp_path / "mine.csv"
+    jobs.write_text(f"release,hours,pools,data_class\n{row}\n")
+    said = carbon(str(jobs), "--traces", str(traces), code=2)
+    assert said.startswith("error: mine.csv: ")
+    assert told in said
+
+
+def test_a_modelled_grid_has_an_end(carbon: Carbon, tmp_path: Path) -> None:
+    """Two jobs a human life apart are a mistake, not an afternoon of modelling."""
+    jobs = tmp_path / "mine.csv"
+    jobs.write_text("release,hours\n1990-01-01T00:00Z,1\n2060-01-01T00:00Z,1\n")
+    assert "10 years" in carbon(str(jobs), code=2)
+
+
 def test_without_an_address_no_runs_are_asked_for(carbon: Carbon) -> None:
     """Prefect would make up a server of its own and find nothing there."""
     with temporary_settings(restore_defaults={PREFECT_API_URL}):
         assert "PREFECT_API_URL" in carbon("--runs", "3", code=2)
+
+
+def test_a_dead_or_another_api_is_one_line(carbon: Carbon) -> None:
+    """Nobody listens, a web page answers, or some other service: never a traceback."""
+    for answer, told in ((None, "did not answer"), (b"<h1>Log in</h1>", "no Prefect API")):
+        with answering(answer) as url, temporary_settings({PREFECT_API_URL: url}):
+            assert told in carbon("--runs", "3", code=2)
+    with answering(b'{"service": "another"}') as url, temporary_settings({PREFECT_API_URL: url}):
+        assert "no Prefect API" in carbon("--runs", "3", code=2)
+
+
+@contextmanager
+def answering(answer: bytes | None) -> Iterator[str]:
+    """Yield the address of a server that answers everything alike; of none without an answer."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(200)
+            self.send_header("Content-Length", str(len(answer or b"")))
+            self.end_headers()
+            self.wfile.write(answer or b"")
+
+        do_POST = do_GET  # noqa: N815 - the name is the standard library's
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        url = f"http://127.0.0.1:{server.server_port}/api"
+        if answer is None:
+            server.server_close()
+            yield url
+            return
+        thread = Thread(target=server.serve_forever)
+        thread.start()
+        try:
+            yield url
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def past_run(
+    flow: str, deployment: str, end: State[None], when: datetime, **parameters: object
+) -> None:
+    """Make a run that was due some time ago and has ended."""
+    with get_client(sync_client=True) as client:
+        made = client.create_deployment(client.create_flow_from_name(flow), deployment)
+        run = client.create_flow_run_from_deployment(
+            made, parameters=parameters, state=Scheduled(scheduled_time=when)
+        )
+        for state in (Running(), end):
+            client.set_flow_run_state(run.id, state, force=True)
+
+
+@pytest.mark.server
+def test_past_runs_are_replayed(
+    prefect_server: Sandbox, carbon: Carbon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`--runs` as a whole: own jobs' runs are replayed, others counted, none is one line."""
+    (job,) = jobs().values()
+    now = datetime.now(UTC)
+    with temporary_settings({PREFECT_API_URL: prefect_server.api_url}):
+        past_run("somebody-elses", "nightly", Completed(), now + HOUR)
+        with monkeypatch.context() as patch:
+            # A day of this clock is a second of life: other tests' runs are long ago.
+            patch.setenv("CARBON_CLOCK", f"{now.isoformat()},{now.isoformat()},86400")
+            said = carbon("--runs", "1", code=2)
+        assert f"no completed run of {job.name}/entry" in said
+        assert "only 1 of others" in said
+        try:
+            before = len(asyncio.run(past_jobs([job], load_fleet(), now - DAY, SystemClock())))
+        except BadInput:
+            before = 0
+        for hours in (9, 5):
+            past_run(
+                job.name, "entry", Completed(), now - hours * HOUR, policy={"finish_by": "20h"}
+            )
+        past_run(job.name, "entry", Failed(), now - 3 * HOUR)
+        found = Backtest.model_validate_json(carbon("--runs", "1", "--json"))
+        assert re.search(r"past Prefect runs \([\d,]+ others left out\)", found.jobs_source)
+    assert (found.jobs, found.modelled) == (before + 2, True)
+    assert [row.policy for row in found.results] == list(Way)
+    assert found.result(Way.AT_ONCE).misses == 0
 
 
 @pytest.mark.server
