@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-from collections import defaultdict
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 import numpy as np
 
-from carbon._chain import Starts
-from carbon._decision import Rule
-from carbon._pauses import pauses
+from carbon._decision import Rule, money
 from carbon._policy import Strategy
 
 if TYPE_CHECKING:
@@ -20,8 +17,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from carbon._chain import Chain
-    from carbon._fleet import Pool
-    from carbon._permitted import Refusals
+    from carbon._policy import CarbonPolicy
     from carbon._request import Request
 
 SAME: Final = 1e-9
@@ -38,9 +34,35 @@ LIMITS: Final = (Rule.DEADLINE, Rule.CAPACITY, Rule.COST, Rule.INTENSITY, Rule.S
 """All limits; the last of them only decides whether a move is worth it."""
 
 _HOUR: Final = 3600.0
-_INSTANT: Final = 1e-6
-"""Seconds: moments are no finer."""
-_ROUNDING: Final = timedelta(microseconds=10)
+
+
+class Step(NamedTuple):
+    """A step of giving way.
+
+    Attributes:
+        rules: The limits that still hold.
+        by_cost: Whether cost is kept low instead of emissions.
+        waiting: Whether the wait counts: once a limit is broken, it is broken no further for it.
+    """
+
+    rules: tuple[Rule, ...]
+    by_cost: bool
+    waiting: bool
+
+
+def giving_way(policy: CarbonPolicy) -> tuple[Step, ...]:
+    """Return what is tried in turn: at first all limits hold, then the least saving is let go.
+
+    Once the intensity target has given way, the least emissions are sought, and once the cost cap
+    has, the least cost.
+    """
+    cheapest = policy.strategy is Strategy.CHEAPEST
+    return (
+        Step(LIMITS, cheapest, waiting=True),
+        Step(LIMITS[:4], cheapest, waiting=True),
+        Step(LIMITS[:3], by_cost=False, waiting=False),
+        Step(LIMITS[:2], by_cost=True, waiting=False),
+    )
 
 
 @dataclass(frozen=True)
@@ -94,9 +116,11 @@ class Candidates:
             result = result & self.kept[rule]
         return result
 
-    def values(self, *, by_cost: bool) -> NDArray[np.float64]:
-        """Return what is to be kept low."""
-        return self.usd + self.waiting_usd if by_cost else self.grams + self.waiting_g
+    def values(self, *, by_cost: bool, waiting: bool = True) -> NDArray[np.float64]:
+        """Return what is to be kept low, with what the wait is worth or without."""
+        if by_cost:
+            return self.usd + self.waiting_usd if waiting else self.usd
+        return self.grams + self.waiting_g if waiting else self.grams
 
     def chain(self, entry: int) -> Chain:
         """Return the chain that an entry belongs to."""
@@ -118,13 +142,14 @@ class Candidates:
         equal = np.flatnonzero(values <= best + abs(best) * SAME)
         return int(equal[np.argmin(self.starts[equal])])
 
-    def best_or_soonest(self, mask: NDArray[np.bool_], *, by_cost: bool) -> int | None:
+    def best_or_soonest(self, step: Step) -> int | None:
         """Return the best entry, or the best of the earliest ones if that is nearly as good.
 
         For a saving below what the numbers are later revised by nothing is waited for; whoever
         waits anyway waits for the best.
         """
-        values = self.values(by_cost=by_cost)
+        mask = self.mask(step.rules)
+        values = self.values(by_cost=step.by_cost, waiting=step.waiting)
         best = self._best(mask, values)
         if best is None:
             return None
@@ -153,6 +178,11 @@ class Candidates:
         limits = (Rule.CAPACITY, Rule.COST, Rule.INTENSITY)
         return next((rule for rule in limits if not self.kept[rule][best]), None)
 
+    def in_time(self, place: int) -> bool:
+        """Tell whether a set of pools has any start in time."""
+        own = slice(self.first[place], self.first[place + 1])
+        return bool(self.kept[Rule.DEADLINE][own].any())
+
     def excluded(self, place: int, limits: Limits) -> tuple[Rule, str]:
         """Say which limit keeps a whole set of pools out, with numbers."""
         own = slice(self.first[place], self.first[place + 1])
@@ -168,61 +198,17 @@ class Candidates:
         if not cheap.any():
             return (
                 Rule.COST,
-                f"costs {float(usd[left].min()):.2f} USD, the limit is {limits.usd:.2f} USD",
+                f"costs {money(float(usd[left].min()))}, the limit is {money(limits.usd)}",
             )
         if not (cheap & self.kept[Rule.INTENSITY][own]).any():
             at_best = float(grams[cheap].min() - chain.embodied_g) / chain.kwh
             return Rule.INTENSITY, (
-                f"at best {at_best:.0f} gCO2e/kWh, the maximum is {limits.g_per_kwh:g}"
+                f"at best {at_best:.1f} gCO2e/kWh, the maximum is {limits.g_per_kwh:g}"
             )
         return Rule.SAVING, "would save too little to be worth the move"
 
 
-def evaluate(
-    request: Request, chains: Sequence[Chain], limits: Limits, refusals: Refusals
-) -> Candidates | None:
-    """Evaluate sets of pools; ``None`` when deadline or signal rule all of them out."""
-    alike: defaultdict[tuple[float, ...], list[Chain]] = defaultdict(list)
-    for chain in chains:
-        alike[chain.layout].append(chain)
-    placed: list[_Placed] = []
-    unknown: list[Chain] = []
-    for group in alike.values():
-        latest = request.deadline - group[0].needed
-        if latest < request.earliest:
-            hours = f"{group[0].needed.total_seconds() / _HOUR:.1f} h"
-            _refuse(
-                refusals, group, Rule.DEADLINE, f"needs {hours} with one retry, more than is left"
-            )
-            continue
-        for one in _lay_out(request, group, _last(request, latest), limits):
-            if np.isnan((one.grams + one.usd)[one.in_time]).all():
-                unknown.append(one.chain)
-            else:
-                placed.append(one)
-    if any(stage.interruptible for stage in request.workload.stages):
-        placed += _split(request, placed, unknown, limits)
-    used = {pool.name for one in placed for pool in one.chain.heavy_pools}
-    for chain in unknown:
-        for pool in chain.heavy_pools:
-            if pool.name not in used:
-                refusals.add(pool, Rule.SIGNAL, _unknown(request, pool))
-    return _table(request, placed, limits) if placed else None
-
-
-def _lay_out(
-    request: Request, group: Sequence[Chain], last: datetime, limits: Limits
-) -> Iterator[_Placed]:
-    """Yield chains that are alike at all starts worth looking at."""
-    at = _starts(request, group, last)
-    for chain in group:
-        placed = _place(at, chain, last)
-        if len(where := _at_limits(placed, limits)):
-            placed = placed.joined(_place(Starts(request, where), chain, last))
-        yield placed
-
-
-class _Placed(NamedTuple):
+class Placed(NamedTuple):
     """A chain at some starts: its rows of the table."""
 
     chain: Chain
@@ -232,41 +218,15 @@ class _Placed(NamedTuple):
     in_time: NDArray[np.bool_]
     free: NDArray[np.bool_]
 
-    def joined(self, other: _Placed) -> _Placed:
+    def joined(self, other: Placed) -> Placed:
         """Return the rows of both, which are of one chain."""
-        return _Placed(
+        return Placed(
             self.chain, *(np.concatenate(both) for both in zip(self[1:], other[1:], strict=True))
         )
 
 
-def _place(at: Starts, chain: Chain, last: datetime) -> _Placed:
-    starts = at.seconds
-    in_time = starts <= last.timestamp()
-    return _Placed(chain, starts, chain.grams(at), chain.cost(at), in_time, chain.free(starts))
-
-
-def _at_limits(placed: _Placed, limits: Limits) -> NDArray[np.float64]:
-    """Return the starts, between those that were looked at, at which a limit is just kept."""
-    chain, found = placed.chain, []
-    ceiling = chain.embodied_g + limits.g_per_kwh * chain.kwh
-    levels = ((placed.usd, limits.usd), (placed.grams, limits.g), (placed.grams, ceiling))
-    for values, level in levels:
-        if level == np.inf:
-            continue
-        kept = values <= level
-        if np.count_nonzero(kept) in {0, len(kept)}:
-            continue
-        # Between two of them values are linear; where one is not known, so is what is between.
-        turns = np.flatnonzero((kept[:-1] != kept[1:]) & ~np.isnan(values[:-1] + values[1:]))
-        low, length = values[turns], np.diff(placed.starts)[turns]
-        share = (level - low) / (values[turns + 1] - low)
-        # To the side of those that keep it: a moment has whole microseconds.
-        aside = np.where(kept[turns], -_INSTANT, _INSTANT)
-        found.append(placed.starts[turns] + np.clip(share * length + aside, 0.0, length))
-    return np.concatenate(found) if found else np.empty(0)
-
-
-def _table(request: Request, placed: Sequence[_Placed], limits: Limits) -> Candidates:
+def tabulate(request: Request, placed: Sequence[Placed], limits: Limits) -> Candidates:
+    """Put the rows of chains into one table."""
     starts, grams, usd, in_time, free = (
         np.concatenate(column) for column in list(zip(*placed, strict=True))[1:]
     )
@@ -292,70 +252,3 @@ def _table(request: Request, placed: Sequence[_Placed], limits: Limits) -> Candi
         waiting_g=waited * policy.freshness_g_per_hour,
         waiting_usd=waited * policy.freshness_usd_per_hour,
     )
-
-
-def _split(
-    request: Request, placed: Sequence[_Placed], unknown: Sequence[Chain], limits: Limits
-) -> Sequence[_Placed]:
-    """Return chains in segments that clearly beat each whole run which keeps the limits."""
-    by_cost = request.policy.strategy is Strategy.CHEAPEST
-    worth = np.inf
-    if placed:
-        table = _table(request, placed, limits)
-        if (best := table.best(table.mask(LIMITS), by_cost=by_cost)) is not None:
-            worth = float(table.values(by_cost=by_cost)[best])
-            worth -= abs(worth) * NOT_WORTH_WAITING
-
-    def row(chain: Chain, start: float) -> _Placed:
-        at = Starts(request, np.array([start]))
-        return _place(at, chain, request.deadline - chain.needed + _ROUNDING)
-
-    def keeps(chain: Chain, start: float) -> bool:
-        one = _table(request, [row(chain, start)], limits)
-        return bool(one.mask((Rule.COST, Rule.INTENSITY, Rule.SAVING))[0])
-
-    chains = [*(one.chain for one in placed), *unknown]
-    found = [row(*one) for one in pauses(request, chains, keeps, worth, by_cost=by_cost)]
-    values = [_table(request, [one], limits).values(by_cost=by_cost)[0] for one in found]
-    return [one for one, value in zip(found, values, strict=True) if value < worth]
-
-
-def _refuse(refusals: Refusals, chains: Iterable[Chain], rule: Rule, why: str) -> None:
-    for chain in chains:
-        for pool in chain.heavy_pools:
-            refusals.add(pool, rule, why)
-
-
-def _starts(request: Request, chains: Sequence[Chain], last: datetime) -> Starts:
-    """Return the starts worth looking at for chains that are alike, ascending."""
-    more = last + MORE_SLACK * request.may_wait
-    moments = [moment.timestamp() for moment in (request.earliest, last, more)]
-    # Many grids have the same edges: each of them is looked at once.
-    grids = {series.grid: series.edges for chain in chains for series in chain.drawn()}
-    found = [np.array(moments)]
-    found += [edges - shift for shift in set(chains[0].shifts) for edges in grids.values()]
-    found += [edges - shift for chain in chains for edges, shift in chain.releases()]
-    every = np.unique(np.concatenate(found))
-    return Starts(request, every[(every >= moments[0]) & (every <= moments[-1])])
-
-
-def _last(request: Request, latest: datetime) -> datetime:
-    """Return the last start to look at; a run that is up and lets go has to start up again."""
-    if not request.may_wait:
-        return request.earliest
-    again = request.home.startup if request.running else timedelta(0)
-    return max(request.earliest, latest - again)
-
-
-def _unknown(request: Request, pool: Pool) -> str:
-    zone = pool.place.zone
-    if zone in request.outlook.missing:
-        return request.outlook.missing[zone]
-    if pool.billed_energy and zone not in request.outlook.price:
-        return f"no electricity price for zone {zone}"
-    if pool.billed_energy and request.outlook.price[zone].currency not in {
-        "USD",
-        *request.fleet.usd_per,
-    }:
-        return f"no exchange rate usd_per.{request.outlook.price[zone].currency} in the fleet file"
-    return f"no intensity for zone {zone} over the run's window"

@@ -193,13 +193,18 @@ class Chain:
 
     def cost(self, at: Starts) -> NDArray[np.float64]:
         """Return the cost for each start in USD; ``nan`` where a price is needed and missing."""
-        flat = sum(window.flat_usd for window in self.windows)
+        flat = self.flat_usd
         found = np.full(at.seconds.shape, flat, dtype=np.float64)
         for window in self.windows:
             if self.request.energy_price(window.pool) is not None:
                 for part in window.parts:
                     found += part.kwh / _PER_MWH * at.usd(window.pool, part.begin, part.seconds)
         return found
+
+    @property
+    def flat_usd(self) -> float:
+        """The cost that does not hang on the time, in USD."""
+        return sum(window.flat_usd for window in self.windows)
 
     @cached_property
     def embodied_g(self) -> float:
@@ -249,9 +254,13 @@ class Chain:
         slots: list[Slot] = []
         for window in self.windows:
             for slot in window.slots() if window.stage.heavy else ():
-                if slots and slots[-1].pool is slot.pool and slots[-1].end > slot.begin:
-                    # One at a time: what is late goes on in the slot of what comes next.
-                    slots[-1] = replace(slots[-1], end=slot.begin)
+                # One at a time: what is late goes on in the slot of what comes next there.
+                slots = [
+                    replace(one, end=slot.begin)
+                    if one.pool is slot.pool and one.end > slot.begin
+                    else one
+                    for one in slots
+                ]
                 slots.append(slot)
         # The entry run waits for its heavy stages, so it holds its own slot all along.
         return (*slots, Slot(self.request.home, 0.0, self.windows[-1].end_p95, ""))

@@ -13,6 +13,7 @@ from carbon._outlook import Provenance
 from carbon._segment import Segment
 
 _KILO = 1000.0
+_SMALL_USD = 0.1
 _REVISED_PERCENT = 1
 """Published intensities are revised by some per cent: less is not told as a saving."""
 
@@ -245,4 +246,11 @@ def _change(saving_percent: float) -> str:
 
 def amount(grams: float) -> str:
     """Return emissions for people."""
-    return f"{grams / _KILO:.1f} kgCO2e" if grams >= _KILO else f"{grams:.3g} gCO2e"
+    # By what would be shown: 999.7 is a kilogram.
+    kilos = float(f"{grams:.3g}") >= _KILO
+    return f"{grams / _KILO:.1f} kgCO2e" if kilos else f"{grams:.3g} gCO2e"
+
+
+def money(usd: float) -> str:
+    """Return a cost for people; a small one is not rounded away."""
+    return f"{usd:.2f} USD" if abs(usd) >= _SMALL_USD or not usd else f"{usd:.2g} USD"

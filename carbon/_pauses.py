@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     _Floats = NDArray[np.float64]
 
 _STEPS: Final = (300.0, 600.0, 900.0, 1800.0, 3600.0)
-_MOST_CELLS: Final = 500_000
+_MOST_CELLS: Final = 200_000
 """Steps x work of one search on the finest step that is tried: some milliseconds."""
 _SAME: Final = 1e-10
 """Share of the largest cost of a run below which a difference counts as none."""
@@ -49,7 +49,7 @@ def pauses(
     request: Request,
     chains: Sequence[Chain],
     keeps: Callable[[Chain, float], bool],
-    worth: float,
+    worth: Callable[[], float],
     *,
     by_cost: bool,
 ) -> Iterator[tuple[Chain, float]]:
@@ -59,13 +59,15 @@ def pauses(
         request: What is planned.
         chains: The workload on sets of pools, each running whole.
         keeps: Tells whether a chain with this start keeps the limits on emissions and cost.
-        worth: Emissions or cost that a split has to stay below.
+        worth: Tells what a split has to stay below, in emissions or cost; it may sink meanwhile.
         by_cost: Whether cost is kept low instead of emissions.
     """
-    for chain in chains:
-        for search in _searches(request, chain):
-            if search.least(by_cost=by_cost) < worth:
-                yield from search.splits(keeps, by_cost=by_cost)
+    searches = [search for chain in chains for search in _searches(request, chain)]
+    ranked = [(search.least(by_cost=by_cost), place) for place, search in enumerate(searches)]
+    for least, place in sorted(ranked):
+        if least >= worth():
+            return
+        yield from searches[place].splits(keeps, by_cost=by_cost)
 
 
 def _searches(request: Request, chain: Chain) -> Iterator[_Search]:

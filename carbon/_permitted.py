@@ -69,22 +69,17 @@ def sets(
     """Return the sets of pools to look at, one pool for each stage: all, unless they are too many.
 
     Then the pools that even in their best hour are worst for a stage are left out, until a decision
-    takes a fraction of a second. Home stays, and so does the quickest pool of a stage.
+    takes a fraction of a second. What is quickest, cheapest or cleanest for a stage stays, and so
+    does home: whatever limit can be kept with all pools can be kept with those that are left.
     """
     kept = [list(pools) for pools in permitted]
-    stages = request.workload.stages
-    while math.prod(map(len, kept)) > _MOST_SETS:
-        place = max(range(len(kept)), key=lambda place: len(kept[place]))
-        stage = stages[place]
-        quickest = min(kept[place], key=lambda pool: stage.needs[pool.hardware].p95)
-        others = [
-            pool
-            for pool in kept[place]
-            if pool is not quickest and pool.region != request.fleet.home
-        ]
-        if not others:
-            break
-        kept[place].remove(max(others, key=lambda pool: _at_best(request, stage, pool)))
+    spare = [
+        _ranked(request, stage, pools)
+        for stage, pools in zip(request.workload.stages, permitted, strict=True)
+    ]
+    while math.prod(map(len, kept)) > _MOST_SETS and any(spare):
+        place = max((p for p, row in enumerate(spare) if row), key=lambda p: len(kept[p]))
+        kept[place].remove(spare[place].pop())
     names = {pool.name for pools in kept for pool in pools}
     for pool in dict.fromkeys(itertools.chain.from_iterable(permitted)):
         if pool.name not in names:
@@ -92,17 +87,33 @@ def sets(
     return list(itertools.product(*kept))
 
 
-def _at_best(request: Request, stage: Stage, pool: Pool) -> float:
-    """Return what a stage emits, or costs, in the best hour of a pool's grid."""
-    window = Window.after(None, request.home, stage, pool, 0.0)
-    if request.policy.strategy is Strategy.CHEAPEST:
-        price = request.energy_price(pool)
-        known = price.series.known if price is not None and price.series is not None else (0.0,)
-        rate = price.rate if price is not None else 0.0
-        return window.flat_usd + window.kwh / 1000.0 * min(known, default=math.inf) * rate
-    series = request.outlook.intensity.get(window.zone)
-    known = series.known if series is not None else ()
-    return window.embodied_g + window.kwh * min(known, default=math.inf)
+def _ranked(request: Request, stage: Stage, pools: Sequence[Pool]) -> list[Pool]:
+    """Return the pools that a stage can do without, the worst last."""
+    windows = {pool.name: Window.after(None, request.home, stage, pool, 0.0) for pool in pools}
+
+    def grams(pool: Pool) -> float:
+        window = windows[pool.name]
+        series = request.outlook.intensity.get(window.zone)
+        known = series.known if series is not None else ()
+        return window.embodied_g + window.kwh * min(known, default=math.inf)
+
+    def usd(pool: Pool) -> float:
+        window, price = windows[pool.name], request.energy_price(pool)
+        if price is None:
+            return window.flat_usd
+        known = price.series.known if price.series is not None else ()
+        return window.flat_usd + window.kwh / 1000.0 * min(known, default=math.inf) * price.rate
+
+    def g_per_kwh(pool: Pool) -> float:
+        return grams(pool) / windows[pool.name].kwh
+
+    needed = {
+        min(pools, key=rank).name
+        for rank in (grams, usd, g_per_kwh, lambda pool: windows[pool.name].needed)
+    }
+    home = request.fleet.home
+    spare = [pool for pool in pools if pool.name not in needed and pool.region != home]
+    return sorted(spare, key=usd if request.policy.strategy is Strategy.CHEAPEST else grams)
 
 
 def _nowhere(request: Request, stage: Stage) -> NoReturn:

@@ -11,25 +11,21 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from carbon._candidates import LIMITS, Candidates, Limits, evaluate
-from carbon._decision import Decision, Option, Relaxation, Rule
+from carbon._candidates import LIMITS, Candidates, Limits, Step, giving_way
+from carbon._decision import Decision, Option, Relaxation, Rule, amount, money
+from carbon._evaluation import evaluate, pausing, wider
 from carbon._permitted import Refusals, permitted, sets
 from carbon._policy import Strategy
 from carbon._relaxation import relaxations
 from carbon._workload import Urgency
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     from carbon._chain import Chain
     from carbon._request import Request
 
 _MOST_ALTERNATIVES: Final = 8
-
-
-_GIVING_WAY: Final = (LIMITS[:4], LIMITS[:3], LIMITS[:2])
-"""Which limits still hold, step by step. Once the intensity target has given way, its least breach
-is sought, and once the cost cap has, the least cost: no limit is broken further than it must be."""
 
 
 def plan(request: Request) -> Decision:
@@ -94,9 +90,11 @@ class _Planning:
     def _limits(self) -> Limits:
         policy, home = self.request.policy, self.baseline
         usd = [policy.max_cost_usd] if policy.max_cost_usd else []
-        if policy.strategy is Strategy.CLEANEST and home.usd is not None:
-            # Of the amount: where prices are negative, home costs less than nothing.
-            usd.append(home.usd + abs(home.usd) * policy.cost_tolerance_percent / 100)
+        if policy.strategy is Strategy.CLEANEST:
+            # Without a price at home it is what is known of the cost there. Of the amount: where
+            # prices are negative, home costs less than nothing.
+            at_home = self.home.flat_usd if home.usd is None else home.usd
+            usd.append(at_home + abs(at_home) * policy.cost_tolerance_percent / 100)
         saving = policy.min_saving_percent or 0.0
         return Limits(
             usd=min(usd, default=np.inf),
@@ -105,27 +103,25 @@ class _Planning:
         )
 
     def _choose(self, table: Candidates) -> Decision:
-        if (chosen := self._best(table, LIMITS)) is not None:
-            return self._chosen(table, *chosen)
+        first, *others = giving_way(self.request.policy)
+        if (entry := table.best_or_soonest(first)) is not None:
+            return self._chosen(table, entry, first)
         if self._home_will_do(table):
             wanted = self.request.policy.min_saving_percent or 0
-            return self._at_once(
-                Rule.SAVING, f"Moving would save less than {wanted:g} % of emissions."
-            )
-        for rules in _GIVING_WAY:
-            if (chosen := self._best(table, rules)) is not None:
-                return self._chosen(table, *chosen)
+            why = f"No placement within all limits saves {wanted:g} % of emissions."
+            return self._at_once(Rule.SAVING, why, table, others[0])
+        for step in others:
+            if Rule.COST not in step.rules and self.baseline.usd is None:
+                why = "What the run costs at home is not known, and all else costs more than that."
+                return self._at_once(Rule.COST, why, table, step)
+            if (entry := table.best_or_soonest(step)) is not None:
+                return self._chosen(table, entry, step)
         return self._at_once(
             Rule.CAPACITY,
             "No pool has a free slot before the latest safe start, so the run queues now.",
+            table,
+            Step((Rule.DEADLINE,), others[0].by_cost, waiting=False),
         )
-
-    def _best(self, table: Candidates, rules: Collection[Rule]) -> tuple[int, bool] | None:
-        """Return the best entry that keeps some limits, and whether cost was compared."""
-        cheapest = self.request.policy.strategy is Strategy.CHEAPEST
-        by_cost = Rule.COST not in rules or (cheapest and Rule.INTENSITY in rules)
-        best = table.best_or_soonest(table.mask(rules), by_cost=by_cost)
-        return None if best is None else (best, by_cost)
 
     def _home_will_do(self, table: Candidates) -> bool:
         """Tell whether going at once at home keeps every limit but the wish to save."""
@@ -134,43 +130,72 @@ class _Planning:
         chains = [table.chain(entry) for entry in entries]
         return any(one.pools == self.home.pools and not one.paused for one in chains)
 
-    def _chosen(self, table: Candidates, entry: int, by_cost: bool) -> Decision:
-        least = float(table.values(by_cost=by_cost)[entry])
+    def _chosen(self, table: Candidates, entry: int, step: Step) -> Decision:
+        least = float(table.values(by_cost=step.by_cost, waiting=step.waiting)[entry])
         chain = table.chain(entry)
         option = chain.option(table.start(entry), self.request.deadline)
         breaches = tuple(self._breaches(chain, option))
-        rule = self._rule(table, option, least, by_cost=by_cost)
+        rule = self._rule(table, option, least, by_cost=step.by_cost)
         return self._decision(
             option,
             rule,
             self._gave_way(option, breaches) or self._reason(rule, option),
             breaches,
-            alternatives=tuple(self._alternatives(table, entry, by_cost=by_cost)),
-            worth=() if breaches else relaxations(table, self.limits, least, by_cost=by_cost),
+            alternatives=tuple(self._alternatives(table, step, chain)),
+            worth=() if breaches else self._relaxations(table, least, step),
         )
 
-    def _alternatives(self, table: Candidates, chosen: int, *, by_cost: bool) -> Iterator[Option]:
-        """Yield each other set's best option, best first; refuse the pools that have none."""
-        mask, own = table.mask(LIMITS), table.chain(chosen)
-        ranked = [
-            (place, entry)
-            for place, entry in table.best_by_chain(mask, by_cost=by_cost)
-            if table.chains[place] is not own
-        ]
-        usable = {pool.name for pool in own.pools}
-        usable |= {pool.name for place, _ in ranked for pool in table.chains[place].pools}
+    def _relaxations(self, table: Candidates, least: float, step: Step) -> tuple[Relaxation, ...]:
+        more: Mapping[Rule, Candidates] = {}
+        if pausing(self.request):
+            more = wider(self.request, table, self.limits, step, least)
+        return relaxations(table, self.limits, least, more, by_cost=step.by_cost)
+
+    def _alternatives(
+        self, table: Candidates, step: Step, own: Chain | None = None
+    ) -> Iterator[Option]:
+        """Yield each other set's best option, best first; refuse the pools that have none.
+
+        Args:
+            table: All placements.
+            step: The limits that they keep, and what is kept low.
+            own: The chain that was chosen, if any of them was.
+        """
+        rules = LIMITS if own else step.rules
+        seen = {(own.pools, own.paused > 0)} if own else set()
+        ranked: list[tuple[int, int]] = []
+        for place, entry in table.best_by_chain(table.mask(rules), by_cost=step.by_cost):
+            chain = table.chains[place]
+            key = (chain.pools, chain.paused > 0)
+            if key not in seen:
+                seen.add(key)
+                ranked.append((place, entry))
+        usable = {pool.name for pools, _ in seen for pool in pools}
         for place, chain in enumerate(table.chains):
             for pool in chain.heavy_pools:
-                if pool.name not in usable:
+                if pool.name not in usable and table.in_time(place):
                     self.refusals.add(pool, *table.excluded(place, self.limits))
-        for place, entry in ranked[:_MOST_ALTERNATIVES]:
+        shown = ranked[:_MOST_ALTERNATIVES]
+        told = {pool.name for place, _ in shown for pool in table.chains[place].pools}
+        told |= {pool.name for pool in own.pools} if own else set()
+        for place, entry in ranked[_MOST_ALTERNATIVES:]:
+            for pool in table.chains[place].heavy_pools:
+                if pool.name not in told:
+                    at_best = (
+                        money(table.usd[entry]) if step.by_cost else amount(table.grams[entry])
+                    )
+                    better = f"at best {at_best}: {_MOST_ALTERNATIVES} or more others are better"
+                    self.refusals.add(pool, Rule.GRID, better)
+        for place, entry in shown:
             yield table.chains[place].option(table.start(entry), self.request.deadline)
 
     def _rule(self, table: Candidates, option: Option, least: float, *, by_cost: bool) -> Rule:
         """Return the limit between the choice and the best placement without limits."""
         if rule := table.binding(least, by_cost=by_cost):
             return rule
-        last = option.latest_safe_start - option.start < timedelta(seconds=1)
+        # Who is up and lets go has to start up again.
+        again = self.request.home.startup if self.request.running else timedelta(0)
+        last = option.latest_safe_start - again - option.start < timedelta(seconds=1)
         return Rule.DEADLINE if last and self.request.may_wait else Rule.GRID
 
     @staticmethod
@@ -181,14 +206,17 @@ class _Planning:
         if "cost" in broken:
             return f"No placement keeps the cost limit, so the cheapest is taken: {where}."
         if "intensity" in broken:
-            return f"No placement keeps the intensity limit, so the cleanest is taken: {where}."
+            return (
+                "No placement keeps the intensity limit and all others, so the cleanest of those "
+                f"that keep the others is taken: {where}."
+            )
         return ""
 
     def _reason(self, rule: Rule, option: Option) -> str:
         main = option.main
         there = f"{main.g_per_kwh:.0f} gCO2e/kWh in {main.zone}" if main.g_per_kwh else main.zone
         if self.baseline.g:
-            there += f"; at once at home the run would emit {self.baseline.g:.3g} gCO2e"
+            there += f"; at once at home the run would emit {amount(self.baseline.g)}"
         return {
             Rule.GRID: f"The best start and place within all limits: {there}.",
             Rule.DEADLINE: f"The best start is the latest that is still safe: {there}.",
@@ -197,10 +225,14 @@ class _Planning:
             Rule.INTENSITY: f"The best within the intensity limit: {there}.",
         }[rule]
 
-    def _at_once(self, rule: Rule, reason: str) -> Decision:
+    def _at_once(
+        self, rule: Rule, reason: str, table: Candidates | None = None, step: Step | None = None
+    ) -> Decision:
         chain = self._last_resort()
         option = chain.option(self.request.earliest, self.request.deadline)
-        return self._decision(option, rule, reason, tuple(self._breaches(chain, option)))
+        others = tuple(self._alternatives(table, step)) if table and step else ()
+        breaches = tuple(self._breaches(chain, option))
+        return self._decision(option, rule, reason, breaches, alternatives=others)
 
     def _last_resort(self) -> Chain:
         """Return home where it is permitted and in time, else the quickest permitted pools."""
@@ -259,9 +291,9 @@ class _Planning:
             yield f"intensity: {found}, the maximum is {ceiling:g}"
         limit = self.limits.usd
         if option.usd is not None and option.usd > limit + abs(limit) * 1e-6:
-            yield f"cost: {option.usd:.2f} USD expected, the limit is {limit:.2f} USD"
+            yield f"cost: {money(option.usd)} expected, the limit is {money(limit)}"
         if option.usd is None and limit < np.inf:
-            yield f"cost: not known for lack of a price, the limit is {limit:.2f} USD"
+            yield f"cost: not known for lack of a price, the limit is {money(limit)}"
         start = option.start.timestamp()
         if not chain.free(np.array([start]))[0]:
             names = chain.blackouts(start, start)

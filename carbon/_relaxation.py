@@ -2,19 +2,27 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
-from carbon._candidates import MORE_SLACK, NOT_WORTH_WAITING
-from carbon._decision import Relaxation, Rule, amount
+from carbon._candidates import LIMITS, MORE_SLACK, NOT_WORTH_WAITING
+from carbon._decision import Relaxation, Rule, amount, money
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from carbon._candidates import Candidates, Limits
 
 _LIMITS: Final = (Rule.DEADLINE, Rule.CAPACITY, Rule.COST, Rule.INTENSITY)
 
 
 def relaxations(
-    table: Candidates, limits: Limits, least: float, *, by_cost: bool
+    table: Candidates,
+    limits: Limits,
+    least: float,
+    wider: Mapping[Rule, Candidates],
+    *,
+    by_cost: bool,
 ) -> tuple[Relaxation, ...]:
     """Return what single limits cost, the dearest first, without those that cost next to nothing.
 
@@ -22,36 +30,40 @@ def relaxations(
         table: All placements.
         limits: The limits.
         least: Emissions or cost of the choice.
+        wider: What could be had in segments if a limit were wider; all of it keeps the others.
         by_cost: Whether cost was compared.
     """
     found: list[tuple[float, Relaxation]] = []
     for rule in _LIMITS:
-        if table.kept[rule].all():
-            continue
-        others = [other for other in (*_LIMITS, Rule.SAVING) if other is not rule]
-        best = table.best(table.mask(others), by_cost=by_cost)
-        if best is None:
-            continue
-        saved = least - float(table.values(by_cost=by_cost)[best])
-        if saved <= abs(least) * NOT_WORTH_WAITING:
-            continue
-        text = _text(rule, table, best, limits)
-        told = f"{text} would save {f'{saved:.2f} USD' if by_cost else amount(saved)}."
-        unit = {"saves_usd" if by_cost else "saves_g": saved}
-        found.append((saved, Relaxation(rule=rule, text=told, **unit)))
+        others = [other for other in LIMITS if other is not rule]
+        tables = [] if table.kept[rule].all() else [(table, others)]
+        tables += [(wider[rule], list(LIMITS))] if rule in wider else []
+        best, text = least - abs(least) * NOT_WORTH_WAITING, ""
+        for one, rules in tables:
+            entry = one.best(one.mask(rules), by_cost=by_cost)
+            if entry is None or (value := float(one.values(by_cost=by_cost)[entry])) >= best:
+                continue
+            best, text = value, _text(rule, one, entry, limits, table)
+        if text:
+            saved = least - best
+            told = f"{text} would save {money(saved) if by_cost else amount(saved)}."
+            unit = {"saves_usd" if by_cost else "saves_g": saved}
+            found.append((saved, Relaxation(rule=rule, text=told, **unit)))
     return tuple(one for _, one in sorted(found, key=lambda pair: -pair[0]))
 
 
-def _text(rule: Rule, table: Candidates, entry: int, limits: Limits) -> str:
+def _text(rule: Rule, table: Candidates, entry: int, limits: Limits, asked: Candidates) -> str:
     """Say what would have to be wider, and by how much."""
     chain = table.chain(entry)
     if rule is Rule.DEADLINE:
         hours = MORE_SLACK.total_seconds() / 3600
         return "One hour more slack" if hours == 1 else f"{hours:g} hours more slack"
     if rule is Rule.CAPACITY:
-        pools = {pool.name: None for pool in chain.pools_without_room(float(table.starts[entry]))}
+        # By what was asked: where every slot is free, none is missing.
+        real = replace(chain, request=asked.chains[0].request)
+        pools = {pool.name: None for pool in real.pools_without_room(float(table.starts[entry]))}
         return f"A free slot in {' and '.join(pools)}"
     if rule is Rule.COST:
-        return f"{table.usd[entry] - limits.usd:.2f} USD more of cost limit"
+        return f"{money(float(table.usd[entry]) - limits.usd)} more of cost limit"
     g_per_kwh = (table.grams[entry] - chain.embodied_g) / chain.kwh
-    return f"An intensity limit of {g_per_kwh:.0f} instead of {limits.g_per_kwh:g} gCO2e/kWh"
+    return f"An intensity limit of {g_per_kwh:.1f} instead of {limits.g_per_kwh:g} gCO2e/kWh"

@@ -71,7 +71,7 @@ class Request:
     def __post_init__(self) -> None:
         for name in ("now", "deadline", "release"):
             moment = getattr(self, name)
-            if moment is not None:
+            if moment is not None or name != "release":
                 # In UTC: two times of one zone are subtracted by its clock, changes left out.
                 object.__setattr__(self, name, require_utc(name, moment))
         known = self.fleet.by_name
@@ -108,7 +108,8 @@ class Request:
     @property
     def horizon(self) -> datetime:
         """Until when the calendar matters: a run that is late still needs slots and power."""
-        return max(self.deadline, self.earliest) + _LATE
+        longest = [max(need.p95 for need in one.needs.values()) for one in self.workload.stages]
+        return max(self.deadline, self.earliest) + _LATE + sum(longest, timedelta(0))
 
     def chain(self, pools: Sequence[Pool]) -> Chain:
         """Lay the workload out on these pools."""

@@ -36,8 +36,9 @@ class Interruptible:
         for name in ("min_segment", "restart"):
             _require_time(name, getattr(self, name))
         for name in ("restart_kwh", "restart_g"):
-            if getattr(self, name) is not None:
-                _require_number(name, getattr(self, name))
+            value = getattr(self, name)
+            if name == "restart_g" or value is not None:
+                _require_number(name, value)
         if self.restart_kwh and not self.restart:
             raise BadInput(
                 "restart", "takes no time and yet uses energy", "Say how long a restart takes."
@@ -168,6 +169,6 @@ def _require_time(name: str, value: timedelta) -> None:
         raise BadInput(name, f"{value!r} is no length of time", "Give a timedelta of 0 or more.")
 
 
-def _require_number(name: str, value: float) -> None:
-    if not (math.isfinite(value) and value >= 0):
+def _require_number(name: str, value: object) -> None:
+    if not (isinstance(value, int | float) and math.isfinite(value) and value >= 0):
         raise BadInput(name, f"{value} is no amount", "Give a number of 0 or more.")

@@ -58,6 +58,8 @@ class Accounting(StrEnum):
 
 def require_utc(name: str, moment: datetime) -> datetime:
     """Return an aware moment in UTC, or refuse a naive one."""
+    if not isinstance(moment, datetime):
+        raise BadInput(name, f"{moment!r} is no moment", "Give a datetime with a time zone.")
     if moment.tzinfo is UTC and type(moment) is datetime:
         return moment
     if moment.tzinfo is None:

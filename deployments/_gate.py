@@ -251,9 +251,10 @@ class _Passage:
         by_cost = self.policy.strategy is Strategy.CHEAPEST
         then = later.chosen.usd if by_cost else later.chosen.g
         now = at_once.chosen.usd if by_cost else at_once.chosen.g
-        if then is None or not now:
+        if then is None or now is None:
             return False
-        return then <= now * (1 - _CLEARLY_BETTER_PERCENT / 100)
+        # Of the amount, and by something: prices may be negative, and nothing.
+        return then < now and then <= now - abs(now) * _CLEARLY_BETTER_PERCENT / 100
 
 
 def _patience(job: Job, policy: CarbonPolicy, run: FlowRun | None, trigger: Trigger) -> timedelta:

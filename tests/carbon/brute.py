@@ -278,6 +278,12 @@ class Brute:
         grams, usd, *_ = self.amounts(self.home, 1)
         return float(grams[0]), float(usd[0])
 
+    @property
+    def home_unpriced(self) -> bool:
+        """Whether it is not known what the run costs at home."""
+        given = self.request.baseline
+        return given.usd is None if given is not None else math.isnan(self.baseline[1])
+
     @cached_property
     def limits(self) -> tuple[float, float, float]:
         """USD, intensity and grams that should be kept."""
@@ -286,7 +292,10 @@ class Brute:
             grams = math.nan if self.request.baseline.g is None else self.request.baseline.g
             usd = math.nan if self.request.baseline.usd is None else self.request.baseline.usd
         most = [policy.max_cost_usd or math.inf]
-        if policy.strategy == "cleanest" and not math.isnan(usd):
+        if policy.strategy == "cleanest":
+            if math.isnan(usd):  # what is known of it: hours of pools, and nothing is carried
+                needs = [(w.pool, w.stage.needs[w.pool.hardware]) for w in self.windows(self.home)]
+                usd = sum(pool.usd_per_hour * need.p50 / (12 * FIVE) for pool, need in needs)
             most.append(usd + abs(usd) * policy.cost_tolerance_percent / 100)
         saved = 1 - (policy.min_saving_percent or 0) / 100
         return (
@@ -352,19 +361,19 @@ class Brute:
         """All permitted sets of pools that are in time, at all starts."""
         return [self.place(pools) for pools in self.choices if self.needed(pools) <= self.slack]
 
-    def value(self, placed: Placed, *, by_cost: bool) -> Floats:
-        """Return what is to be kept low."""
-        waited = placed.starts / 12
+    def value(self, placed: Placed, *, by_cost: bool, waiting: bool = True) -> Floats:
+        """Return what is to be kept low, with what the wait is worth or without."""
+        waited = placed.starts / 12 * waiting
         if by_cost:
             return placed.usd + waited * self.policy.freshness_usd_per_hour
         return placed.grams + waited * self.policy.freshness_g_per_hour
 
-    def least(self, limits: Sequence[str], *, by_cost: bool) -> float:
+    def least(self, limits: Sequence[str], *, by_cost: bool, waiting: bool = True) -> float:
         """Return the least value of all that keeps some limits; endless where nothing does."""
         found = math.inf
         for placed in self.every:
             mask = placed.keeps(limits)
-            values = self.value(placed, by_cost=by_cost)[mask]
+            values = self.value(placed, by_cost=by_cost, waiting=waiting)[mask]
             found = min(found, float(values.min(initial=math.inf)))
         return found
 

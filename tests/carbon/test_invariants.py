@@ -101,7 +101,8 @@ def capacity(brute: Brute, decision: Decision) -> None:
     """Invariant 4: a slot is never taken twice, unless no placement in time finds a free one."""
     free = bool(chosen_of(brute, decision).kept["capacity"][0])
     assert free != any(breach.startswith("capacity") for breach in decision.breaches)
-    if not free and moved(brute.request) and decision.rule is not Rule.SIGNAL:
+    at_once = decision.rule is Rule.SIGNAL or (decision.rule is Rule.COST and brute.home_unpriced)
+    if not free and moved(brute.request) and not at_once:
         assert not any(one.keeps(("deadline", "capacity")).any() for one in brute.every)
 
 
@@ -155,14 +156,19 @@ def best(brute: Brute, decision: Decision, placed: Placed) -> None:
     at_home = brute.home in brute.choices
     home_will_do = at_home and bool(brute.place_at(brute.home, 0).keeps(FOUR)[0])
     for limits, by_cost in steps:
-        least = brute.least(limits, by_cost=by_cost)
+        # Once a limit is broken, it is broken no further for an earlier start.
+        waiting = limits in {LIMITS, FOUR}
+        least = brute.least(limits, by_cost=by_cost, waiting=waiting)
+        if "cost" not in limits and decision.rule is Rule.COST and brute.home_unpriced:
+            assert placed.starts[0] == 0
+            return
         if decision.rule is Rule.SAVING:
             assert home_will_do
             assert least == math.inf, "what saves enough was not taken"
             assert (placed.pools, placed.starts[0]) == (brute.home, 0)
             return
         if placed.keeps(limits)[0]:
-            value = float(brute.value(placed, by_cost=by_cost)[0])
+            value = float(brute.value(placed, by_cost=by_cost, waiting=waiting)[0])
             assert value <= least + abs(least) * (WAITED + CLOSE) + 1e-12
             if value > least + abs(least) * CLOSE + 1e-9:
                 assert placed.starts[0] <= (brute.soonest(limits) or 0), "neither best nor soonest"

@@ -34,7 +34,8 @@ from carbon import (
     Workload,
     plan,
 )
-from carbon._candidates import LIMITS, Limits, evaluate
+from carbon._candidates import LIMITS, Limits
+from carbon._evaluation import evaluate
 from carbon._permitted import Refusals
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -447,9 +448,35 @@ def test_a_light_stage_cannot_pause() -> None:
         )
 
 
-def test_the_limit_that_binds_is_told_of_a_split() -> None:
-    """A taken slot keeps it from the cleanest hours, and the decision says what that costs."""
-    case = replace(UP_AND_DOWN, busy=(("de", 4, 2),))
-    decision, train = placed(case)
+def test_a_taken_slot_is_told_of_a_split() -> None:
+    """It keeps the stage from its clean hours, and the decision says what that costs."""
+    decision, train = placed(replace(UP_AND_DOWN, busy=(("de", 2, 4),)))
+    (row,) = [row for row in decision.relaxations if row.rule is Rule.CAPACITY]
+    assert row.text.startswith("A free slot in de would save")
+    assert row.saves_g is not None
+    free = placed(UP_AND_DOWN)[0].chosen.g
+    assert decision.chosen.g == pytest.approx(row.saves_g + (free or 0.0))
     assert train.segments
-    assert {row.rule for row in decision.relaxations} <= {Rule.CAPACITY, Rule.DEADLINE}
+
+
+def test_an_hour_more_is_told_of_a_split() -> None:
+    """A later deadline opens another clean hour."""
+    levels = {
+        **UP_AND_DOWN.levels,
+        HOME: [500.0, 50.0, 500.0, 50.0, 500.0, 50.0, 500.0, 500.0, 500.0],
+    }
+    case = replace(UP_AND_DOWN, levels=levels, slack=11)
+    decision, _ = placed(case)
+    later, _ = placed(replace(case, slack=13))
+    (row,) = [row for row in decision.relaxations if row.rule is Rule.DEADLINE]
+    assert decision.chosen.g == pytest.approx((row.saves_g or 0.0) + (later.chosen.g or 0.0))
+
+
+def test_alternatives_are_told_once() -> None:
+    """Of each set of pools the best whole run and the best split, and never the choice again."""
+    decision, _ = placed(BLOCKS, policy=policy(45.75))
+    shown = [
+        (row.main.pool, bool(row.main.segments))
+        for row in (decision.chosen, *decision.alternatives)
+    ]
+    assert len(shown) == len(set(shown))

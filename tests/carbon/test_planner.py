@@ -32,6 +32,7 @@ from carbon import (
     plan,
 )
 from carbon._chain import Starts
+from carbon._decision import amount, money
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 HOUR = timedelta(hours=1)
@@ -170,6 +171,107 @@ def test_a_slot_is_not_held_twice_by_one_run() -> None:
     assert (train.pool, score.pool) == ("eu-north-1-gpu", "eu-north-1-gpu")
     assert train.end == score.start
     assert decision.chosen.placement("train").end_p95 > score.start
+
+
+def test_pools_that_a_limit_needs_are_never_left_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However few sets are looked at, what is quickest and what is cheapest is among them."""
+    dirty = {"DE": [100.0], "SE_SE3": [50.0], "US_NW_PACW": [900.0]}
+    slow = [
+        pool.model_copy(update={"startup": 40 * MINUTE, "usd_per_hour": 2.0})
+        if pool.hardware == "gpu" and pool.region != PLACES["US-NW-PACW"]
+        else pool
+        for pool in FLEET.pools
+    ]
+    fleet = FLEET.model_copy(update={"pools": tuple(slow)})
+    stages = (HEAVY, *(SCORE.model_copy(update={"name": f"score-{n}"}) for n in range(3)))
+    given = {
+        "fleet": fleet,
+        "workload": Workload(name="job", stages=stages, data_class="public"),
+    }
+    monkeypatch.setattr("carbon._permitted._MOST_SETS", 1)
+    hurried = plan(request(outlook(**dirty), **given, deadline=NOW + 5 * HOUR))
+    assert not hurried.breaches
+    thrifty = plan(request(outlook(**dirty), CarbonPolicy(max_cost_usd=1.9), **given))
+    assert not thrifty.breaches
+
+
+def test_a_pool_that_is_left_and_come_back_to_is_held_once() -> None:
+    """A, B, A: what is late in the first stage goes on in the slot of the third."""
+    long = {"gpu": Need(p50=60 * MINUTE, p95=300 * MINUTE)}
+    names = ("one", "two", "three")
+    stages = tuple(Stage(name=name, heavy=True, needs=long) for name in names)
+    job = Workload(name="job", stages=stages, data_class="public")
+    chain = request(outlook(48), workload=job, deadline=NOW + 40 * HOUR).chain(
+        [FLEET.pool(name) for name in ("us-west-2-gpu", "eu-north-1-gpu", "us-west-2-gpu")]
+    )
+    first, _, third, _ = chain.option(NOW, NOW + 40 * HOUR).slots
+    assert (first.pool, third.pool) == ("us-west-2-gpu", "us-west-2-gpu")
+    assert first.end <= third.start
+
+
+def test_without_a_price_at_home_the_tolerance_still_holds() -> None:
+    """A run does not go where it costs a fortune because nobody knows what home costs."""
+    fleet = make_fleet(**{"SE-SE3": 1000.0, "US-NW-PACW": 1000.0})
+    pools = tuple(
+        pool.model_copy(update={"billed_energy": pool.name == "eu-central-1-gpu"})
+        for pool in fleet.pools
+    )
+    decision = plan(request(outlook(), fleet=fleet.model_copy(update={"pools": pools})))
+    assert decision.chosen.main.zone == "DE"
+    assert (decision.rule, decision.chosen.start) == (Rule.COST, NOW)
+    assert "not known" in decision.reason
+    assert any(breach.startswith("cost: not known") for breach in decision.breaches)
+
+
+def test_a_pool_that_is_an_hour_too_slow_is_told() -> None:
+    """It is refused for the deadline, and the decision says what an hour more would save."""
+    slow = [
+        pool.model_copy(update={"startup": 150 * MINUTE}) if pool.name == "eu-north-1-gpu" else pool
+        for pool in FLEET.pools
+    ]
+    fleet = FLEET.model_copy(update={"pools": tuple(slow)})
+    decision = plan(request(outlook(), fleet=fleet, deadline=NOW + 8 * HOUR))
+    assert decision.chosen.main.zone == "US-NW-PACW"
+    refusals = {row.pool: row for row in decision.refusals}
+    assert refusals["eu-north-1-gpu"].rule is Rule.DEADLINE
+    (more,) = [row for row in decision.relaxations if row.rule is Rule.DEADLINE]
+    assert more.text.startswith("One hour more slack would save")
+    assert decision.chosen.main.pool not in refusals
+
+
+def test_a_run_that_is_up_knows_its_last_start() -> None:
+    """It lets go and has to start up again: its last start is sooner by that, and that is told."""
+    falling = [400.0 - 10 * hour for hour in range(24)]
+    policy = CarbonPolicy(only_regions=("aws:eu-central-1",))
+    decision = plan(request(outlook(DE=falling), policy, running=True))
+    assert decision.rule is Rule.DEADLINE
+
+
+def test_least_savings_are_told_as_they_are() -> None:
+    """What would save enough is too dear: it is not said that moving saves little."""
+    fleet = make_fleet(**{"SE-SE3": 5.0, "US-NW-PACW": 5.0})
+    decision = plan(request(outlook(), CarbonPolicy(min_saving_percent=50), fleet=fleet))
+    assert decision.rule is Rule.SAVING
+    assert decision.reason == "No placement within all limits saves 50 % of emissions."
+    refusals = {row.pool: row.rule for row in decision.refusals}
+    assert refusals["eu-north-1-gpu"] is Rule.COST
+
+
+def test_a_broken_limit_is_not_broken_further_for_the_wait() -> None:
+    """Where nothing keeps the ceiling, the least emissions count, and no hour's delay."""
+    falling = [400.0] * 5 + [300.0] * 19
+    policy = CarbonPolicy(
+        only_regions=("aws:eu-central-1",), max_g_per_kwh=100, freshness_g_per_hour=1000
+    )
+    decision = plan(request(outlook(DE=falling), policy))
+    assert decision.chosen.g_per_kwh == pytest.approx(300.0)
+    assert "keeps the intensity limit and all others" in decision.reason
+
+
+def test_amounts_are_readable() -> None:
+    """No powers of ten, and nothing is rounded away."""
+    assert [amount(g) for g in (0.5, 999.7, 1620.0)] == ["0.5 gCO2e", "1.0 kgCO2e", "1.6 kgCO2e"]
+    assert [money(usd) for usd in (0.0, 0.004, 12.0)] == ["0.00 USD", "0.004 USD", "12.00 USD"]
 
 
 def test_cost_tolerance_keeps_a_dear_place_out() -> None:

@@ -27,7 +27,8 @@ from carbon import (
     Workload,
     plan,
 )
-from carbon._candidates import Limits, evaluate
+from carbon._candidates import Limits
+from carbon._evaluation import evaluate
 from carbon._permitted import Refusals
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -289,8 +290,10 @@ def test_the_joint_plan_beats_stage_by_stage() -> None:
 @given(case=cases(), later=st.integers(1, 24))
 @settings(max_examples=50, deadline=None)
 def test_more_slack_is_never_worse(case: Case, later: int) -> None:
-    """A later deadline leaves every placement that there was."""
-    every = case.every()
-    assume(every)
-    more = replace(case, slack=case.slack + later).every()
-    assert min(map(sum, more.values())) <= min(map(sum, every.values())) + 1e-9
+    """A later deadline leaves every placement that there was; only a per cent is not waited for."""
+    assume(case.every())
+    before, after = (plan(one.request) for one in (case, replace(case, slack=case.slack + later)))
+    assume(before.baseline.g is not None)
+    assert before.chosen.g is not None
+    assert after.chosen.g is not None
+    assert after.chosen.g <= before.chosen.g * 1.01 + 1e-9

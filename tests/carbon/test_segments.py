@@ -32,7 +32,8 @@ from carbon import (
     plan,
     segments,
 )
-from carbon._candidates import Limits, evaluate
+from carbon._candidates import Limits
+from carbon._evaluation import evaluate
 from carbon._permitted import Refusals
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
