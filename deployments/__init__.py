@@ -3,6 +3,7 @@
 - ``gate`` is the first act of an entry flow: it goes now or waits for its clean window.
 - ``dispatch`` runs a heavy stage in the pool that the planner chooses.
 - ``guard`` is the first act of an execution flow: it refuses a pool where its data may not be.
+- ``segment_end`` and ``pause`` are for one whose stage may pause: when to stop, and to let go.
 - ``submit`` is for other services: plan first, then create the run at its time.
 - ``Job`` announces a workload and its flows.
 """
@@ -15,6 +16,7 @@ from deployments._gate import gate
 from deployments._guard import guard
 from deployments._hold import AWAITING
 from deployments._jobs import Job, Schedule, job, jobs
+from deployments._pause import AWAITING_SEGMENT, pause, segment_end
 from deployments._settings import Settings
 from deployments._shown import best_effort, table_cells
 from deployments._submit import Submission, submit
@@ -22,6 +24,7 @@ from deployments._trigger import Trigger, Verdict
 
 __all__ = [
     "AWAITING",
+    "AWAITING_SEGMENT",
     "Job",
     "NotDeployed",
     "PrefectUnavailable",
@@ -37,6 +40,8 @@ __all__ = [
     "guard",
     "job",
     "jobs",
+    "pause",
+    "segment_end",
     "submit",
     "table_cells",
 ]

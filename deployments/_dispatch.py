@@ -28,6 +28,7 @@ from deployments._errors import NotDeployed, StageFailed
 from deployments._gate import Log, planning
 from deployments._hold import Hold, taken
 from deployments._jobs import Job
+from deployments._segments import WHOLE, labels
 from deployments._trigger import Trigger, Verdict
 
 _LOOK_AGAIN: Final = 10
@@ -126,6 +127,7 @@ class _Order:
                 )
                 await client.update_flow_run_labels(entry.id, moved.labels())
             child = await self._create(verdict.decision, f"{entry.name}-{self.stage}")
+            await self._segment(client, child, verdict.decision, log)
         await publish_decision(
             client, verdict, self.trigger.settings, run_id=self.entry_id, title=child.name
         )
@@ -171,12 +173,27 @@ class _Order:
         except ObjectNotFound as error:
             raise NotDeployed(deployment) from error
 
+    async def _segment(
+        self, client: PrefectClient, child: FlowRun, decision: Decision, log: Log
+    ) -> None:
+        """Leave its segments on the stage's run, which pauses between them by itself."""
+        segments = decision.chosen.placement(self.stage).segments
+        if not segments:
+            return
+        try:
+            told = labels(segments, self.trigger.clock)
+            await client.update_flow_run_labels(child.id, told)
+        except Exception as error:  # noqa: BLE001  # without them it runs whole, and in time
+            log.warning("Stage %r runs without pauses (%s)", self.stage, type(error).__name__)
+
 
 async def _again(client: PrefectClient, made: FlowRun, log: Log) -> FlowRun:
     """Start a run again that ended without completing: somebody retries its entry run."""
     if made.state is None or not made.state.is_final() or made.state.is_completed():
         return made
     log.info("Stage run %r ended as %s and is retried", made.name, made.state.name)
+    # The plan of its segments did not know that it would fail.
+    await client.update_flow_run_labels(made.id, WHOLE)
     await client.set_flow_run_state(made.id, AwaitingRetry())
     return await client.read_flow_run(made.id)
 

@@ -22,6 +22,7 @@ _TOLD = {
     "pool": "Pool",
     "region": "Region",
     "start": "Planned start",
+    "segments": "In segments",
     "end": "Expected end",
     "latest_safe_start": "Latest safe start",
     "deadline": "Deadline",

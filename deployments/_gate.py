@@ -33,15 +33,12 @@ from prefect.logging import get_run_logger
 from carbon import CarbonPolicy, Decision, Reservation, Strategy, Urgency, Workload
 from deployments._artifacts import publish_decision
 from deployments._guard import guard
-from deployments._hold import WANTED_NOW, Hold, taken, waiting_state
+from deployments._hold import EARLY, WANTED_NOW, WORTH_WAITING, Hold, taken, waiting_state
 from deployments._jobs import Job
 from deployments._trigger import Trigger, Verdict
 from work_pools import PLANNER_LOCK
 
 Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[logging.Logger]"
-
-_WORTH_WAITING: Final = timedelta(seconds=20)
-"""Wait below which going now beats freeing the slot: a worker needs longer to start a run."""
 
 _CLEARLY_BETTER_PERCENT: Final = 1.0
 """Saving against going now that a run which has waited once needs to wait again (hysteresis).
@@ -52,9 +49,6 @@ are poor, with far fewer moves than 0 %; 5 % and more throw it away.
 
 _MOST_PATIENCE: Final = timedelta(seconds=15)
 """Longest time that a gate waits for signal providers; what they sent earlier is in store."""
-
-_EARLY: Final = timedelta(seconds=15)
-"""Workers fetch runs up to 10 s before they are due; a run that wakes earlier was asked for."""
 
 
 async def gate(
@@ -237,12 +231,12 @@ class _Passage:
         if self.hold.went or not self.hold.deferrals:
             return self.hold.went
         clock = self.trigger.clock
-        return clock.wall(self.hold.start) - clock.wall(clock.now()) > _EARLY
+        return clock.wall(self.hold.start) - clock.wall(clock.now()) > EARLY
 
     def _worth_waiting(self, decision: Decision) -> bool:
         clock = self.trigger.clock
         wait = clock.wall(decision.chosen.start) - clock.wall(decision.decided_at)
-        return self._may_wait() and wait >= _WORTH_WAITING
+        return self._may_wait() and wait >= WORTH_WAITING
 
     def _clearly_better(self, later: Decision, at_once: Decision) -> bool:
         """Tell whether waiting again beats going now: it keeps a limit, or saves clearly more."""

@@ -5,8 +5,8 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
-from datetime import datetime
-from typing import TYPE_CHECKING
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
@@ -19,9 +19,10 @@ from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, State, Stat
 from prefect.states import Scheduled
 
 from carbon import Clock, Decision, Option, Reservation
+from deployments._segments import TIMES, in_words, segments_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator
+    from collections.abc import AsyncIterator, Iterator, Sequence
 
 AWAITING = "AwaitingCleanWindow"
 """Name of the state of a run that waits for its start; Prefect never marks it Late."""
@@ -30,9 +31,16 @@ _PAGE = 200
 _PREFIX = "carbon."
 WANTED_NOW = _PREFIX + "wanted_now"
 """Label of a run that a person has started: its gate lets it go, whatever the plan."""
+
+EARLY: Final = timedelta(seconds=15)
+"""Workers fetch runs up to 10 s before they are due; a run that wakes earlier was asked for."""
+
+WORTH_WAITING: Final = timedelta(seconds=20)
+"""Wait below which going on beats freeing the slot: a worker needs longer to start a run."""
+
 _OVERRUN = 0.1
 """Part of its p95 length that a stage which takes longer is given on top, each time anew."""
-_FOR_MACHINES = frozenset({"slots", "baseline", "submission"})
+_FOR_MACHINES = frozenset({"slots", "baseline", "submission", TIMES.removeprefix(_PREFIX)})
 _LIVE = [state for state in StateType if state not in TERMINAL_STATES]
 
 
@@ -81,6 +89,7 @@ class Hold:
             "pool": chosen.main.pool,
             "region": chosen.main.region,
             "end": chosen.end.isoformat(),
+            "segments": in_words(segments_of(chosen)),
             "latest_safe_start": chosen.latest_safe_start.isoformat(),
             "expected_g": "unknown" if chosen.g is None else round(chosen.g, 3),
             "expected_usd": "unknown" if chosen.usd is None else round(chosen.usd, 4),
@@ -126,7 +135,7 @@ class Hold:
             return self.start
 
     def moved(self, stage: str, pool: str) -> Hold:
-        """Return the hold with a stage's slot in another pool."""
+        """Return the hold with a stage's slots in another pool."""
         kept = tuple(
             slot.model_copy(update={"pool": pool}) if slot.stage == stage else slot
             for slot in self.slots
@@ -134,7 +143,7 @@ class Hold:
         return replace(self, slots=kept)
 
     def without(self, stage: str) -> Hold:
-        """Return the hold when a stage has ended and its slot is free again."""
+        """Return the hold when a stage has ended and its slots are free again."""
         kept = tuple(slot for slot in self.slots if slot.stage != stage)
         return replace(self, slots=kept)
 
@@ -204,17 +213,27 @@ async def taken(
     async for run in _live(client):
         hold = Hold.read(run.labels) if run.id != but else None
         started = run.state is not None and run.state.type is StateType.RUNNING
-        slots += [_present(slot, now, started=started) for slot in (hold.slots if hold else ())]
+        slots += _present(hold.slots if hold else (), now, started=started)
     return tuple(slots)
 
 
-def _present(slot: Reservation, now: datetime, *, started: bool) -> Reservation:
-    """Return a live run's slot as it stands now: overdue work still holds or wants its slot."""
-    if slot.end > now:
-        return slot
-    length = slot.end - slot.start
-    left = length * _OVERRUN if started else length
-    return slot.model_copy(update={"start": now, "end": now + left})
+def _present(
+    slots: Sequence[Reservation], now: datetime, *, started: bool
+) -> Iterator[Reservation]:
+    """Yield a live run's slots as they stand now: overdue work still holds or wants its slot.
+
+    Of a stage in segments only the last one can be overdue: what an earlier one did not get done
+    is done after it.
+    """
+    for slot in slots:
+        if slot.end > now:
+            yield slot
+        elif not started or not any(
+            other.stage == slot.stage and other.end > slot.end for other in slots
+        ):
+            length = slot.end - slot.start
+            left = length * _OVERRUN if started else length
+            yield slot.model_copy(update={"start": now, "end": now + left})
 
 
 async def _live(client: PrefectClient) -> AsyncIterator[FlowRun]:

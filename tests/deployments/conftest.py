@@ -24,7 +24,7 @@ from prefect.logging.handlers import APILogWorker
 from deployments import Settings, Trigger
 from deployments._render import render
 from deployments.sandbox import Sandbox, stop
-from tests.deployments.lab import JOB, executions
+from tests.deployments.lab import JOB, RELAY, executions
 from work_pools import register
 
 if TYPE_CHECKING:
@@ -140,7 +140,7 @@ def lab(prefect_server: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> It
         clock=f"{_GRID_START.isoformat()},{datetime.now(UTC).isoformat()},{SPEED}",
     )
     trigger = Trigger.from_settings(settings)
-    _written(folder / "prefect.yaml", render(trigger.fleet, [JOB]))
+    _written(folder / "prefect.yaml", render(trigger.fleet, [JOB, RELAY]))
     env = {
         "CARBON_HOME": str(settings.home),
         "CARBON_FLEET": str(settings.fleet),

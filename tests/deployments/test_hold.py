@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from carbon import Option, Placement, Reservation
-from deployments._hold import Hold
+from deployments._hold import Hold, _present
 
 MOMENTS = st.datetimes(
     datetime(2000, 1, 1),  # noqa: DTZ001 - hypothesis wants naive bounds
@@ -125,3 +125,41 @@ def test_plan_in_another_offset_is_the_same_moment() -> None:
     read = Hold.read(shifted)
     assert read
     assert read.start - datetime(2026, 6, 1, tzinfo=UTC) == timedelta(0)
+
+
+def slot(start: float, end: float, stage: str = "embed") -> Reservation:
+    """Return a slot by the hours of its day."""
+    hour = timedelta(hours=1)
+    return Reservation(pool="green", start=DAY + hour * start, end=DAY + hour * end, stage=stage)
+
+
+IN_SEGMENTS = (slot(0, 9, stage=""), slot(1, 2), slot(4, 6), slot(7, 8))
+
+
+def present(hours: float, *, started: bool) -> list[tuple[float, float]]:
+    """Return from when to when the slots of a run in segments are taken, as seen at this hour."""
+    found = _present(IN_SEGMENTS, DAY + timedelta(hours=hours), started=started)
+    return [
+        ((one.start - DAY) / timedelta(hours=1), (one.end - DAY) / timedelta(hours=1))
+        for one in found
+    ]
+
+
+def test_an_earlier_segment_is_over_and_only_the_last_one_is_late() -> None:
+    """In a pause the pool is free; past the last segment the stage still holds its slot."""
+    assert present(1.5, started=True) == [(0, 9), (1, 2), (4, 6), (7, 8)]
+    assert present(3, started=True) == [(0, 9), (4, 6), (7, 8)]
+    assert present(8.5, started=True) == [(0, 9), pytest.approx((8.5, 8.6))]
+
+
+def test_a_run_that_has_not_started_still_wants_all_its_segments() -> None:
+    """None of them has been used: what has passed is wanted from now on."""
+    assert present(3, started=False) == [(0, 9), (3, 4), (4, 6), (7, 8)]
+
+
+def test_a_stage_moves_and_ends_with_all_its_segments() -> None:
+    """They are slots of one name: all in another pool, or all free again."""
+    hold = Hold(DAY, DAY, 0, IN_SEGMENTS, BASELINE)
+    moved = hold.moved("embed", "far").slots
+    assert [one.pool for one in moved] == ["green", "far", "far", "far"]
+    assert hold.without("embed").slots == IN_SEGMENTS[:1]
