@@ -16,6 +16,7 @@ from prefect.client.schemas.actions import ArtifactCreate
 
 from carbon import Decision, Option, Provenance
 from deployments._picture import decision_picture
+from deployments._segments import in_words, segments_of
 from deployments._settings import Settings
 from deployments._shown import best_effort, plain, table_cells
 from deployments._trigger import Verdict
@@ -78,6 +79,8 @@ def explain(decision: Decision) -> str:
         f"- **Expected** {_numbers(chosen)}",
         f"- **At once at home** {_numbers(baseline)}",
     ]
+    if segments := segments_of(chosen):
+        lines.append(f"- **Runs in segments** {in_words(segments)}; it pauses between them")
     if decision.clock:
         lines.append(f"- **Clock** {plain(decision.clock)}")
     lines += _list("Limits that gave way", decision.breaches)
@@ -106,11 +109,16 @@ def origin(row: Provenance, now: datetime) -> str:
 
 def option_rows(decision: Decision) -> list[dict[str, str]]:
     """Return chosen, baseline and alternatives as rows of one table."""
-    return [
-        _row("chosen", decision.chosen),
-        _row("at once at home", decision.baseline),
-        *(_row("considered", option) for option in decision.alternatives),
+    options = [
+        ("chosen", decision.chosen),
+        ("at once at home", decision.baseline),
+        *(("considered", option) for option in decision.alternatives),
     ]
+    rows = [_row(what, option) for what, option in options]
+    segments = [segments_of(option) for _, option in options]
+    if any(segments):  # else a column that says nothing
+        return [row | {"segments": in_words(of)} for row, of in zip(rows, segments, strict=True)]
+    return rows
 
 
 def refusal_rows(decision: Decision) -> list[dict[str, str]]:

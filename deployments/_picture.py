@@ -12,6 +12,7 @@ import altair as alt
 import polars as pl
 
 from carbon import Decision, IntensitySeries, Outlook, PriceSeries
+from deployments._segments import spans
 
 _STEP = timedelta(minutes=15)
 _WIDTH, _HEIGHT = 760, 300
@@ -85,10 +86,11 @@ def steps(
 
 
 def _bands(decision: Decision) -> Any:  # noqa: ANN401  as above
-    """Shade when the chosen run and the baseline take place."""
+    """Shade when the chosen run and the baseline take place, and not where they pause."""
     rows = [
-        {"from": plain(option.start), "to": plain(option.end), "what": what}
+        {"from": plain(begin), "to": plain(end), "what": what}
         for what, option in (("baseline", decision.baseline), ("chosen", decision.chosen))
+        for begin, end in spans(option)
     ]
     return (
         alt.Chart(pl.DataFrame(rows))

@@ -15,15 +15,17 @@ from carbon.testing import BrokenSource, FakeClock, StaticSource
 from deployments import Settings, Trigger, Verdict
 from deployments._artifacts import explain, option_rows, refusal_rows
 from deployments._explain import Explanation
-from deployments._picture import decision_picture
+from deployments._picture import _bands, decision_picture
+from deployments._segments import in_words, segments_of
 from deployments._shown import table_cells
-from tests.deployments.lab import JOB
+from tests.deployments.lab import JOB, RELAY
 from work_pools import load_fleet
 
 if TYPE_CHECKING:
     from pathlib import Path
 
 NOW = datetime(2026, 6, 1, 7, tzinfo=UTC)
+HOUR = timedelta(hours=1)
 EVIL = "<script>alert(1)</script> [click](javascript:alert(2)) | `x` ![](http://t) \r\n# *big*"
 
 
@@ -37,6 +39,17 @@ def _decide(*sources: SignalSource, home: Path, data_class: str | None = None) -
 def verdict(tmp_path: Path) -> Verdict:
     """A decision on the modelled grid, with a pool refused."""
     return _decide(TypicalDay(), home=tmp_path, data_class="personal")
+
+
+@pytest.fixture
+def split(tmp_path: Path) -> Verdict:
+    """A decision for a stage that pauses through a dirty day between two clean nights."""
+    clean, dirty = [100.0] * 12, [400.0] * 12
+    values = {zone: [*clean, *dirty, *clean, *dirty] for zone in ("DE", "ES")}
+    source = StaticSource(values, NOW, timedelta(hours=1))
+    trigger = Trigger(load_fleet(), (source,), FakeClock(NOW), Settings(home=tmp_path))
+    policy = CarbonPolicy(finish_by="60h")
+    return trigger.decide(RELAY.workload, policy, policy.deadline(NOW), data_class="personal")
 
 
 @pytest.fixture
@@ -96,6 +109,21 @@ def test_tables_tell_what_was_considered_and_refused(verdict: Verdict) -> None:
     assert "only be processed in EU" in refused["us-west-2-gpu"]["why"]
 
 
+def test_pauses_are_told_in_text_and_table(split: Verdict) -> None:
+    """When it runs and when it does not; a column of its own only where something pauses."""
+    words = in_words(segments_of(split.decision.chosen))
+    assert words.count("-") == 2
+    assert f"- **Runs in segments** {words}; it pauses" in explain(split.decision)
+    told = [row["segments"] for row in option_rows(split.decision)]
+    assert told[:2] == [words, "none"]
+
+
+def test_whole_runs_are_told_without_segments(verdict: Verdict) -> None:
+    """Nobody has to read about what is not there."""
+    assert "segments" not in explain(verdict.decision)
+    assert all("segments" not in row for row in option_rows(verdict.decision))
+
+
 def test_unknown_emissions_are_called_unknown(tmp_path: Path) -> None:
     """Without a signal no number is invented."""
     decision = _decide(BrokenSource(NoSignal("down")), home=tmp_path).decision
@@ -114,6 +142,15 @@ def test_picture_of_a_decision(verdict: Verdict) -> None:
     width, height = _size(decision_picture(verdict.decision, verdict.outlook))
     assert 1000 < width < 2000
     assert 450 < height < 1000
+
+
+def test_picture_leaves_out_the_pauses(split: Verdict) -> None:
+    """Each segment is shaded for itself."""
+    rows = [row for each in _bands(split.decision).to_dict()["datasets"].values() for row in each]
+    (first, second) = [row for row in rows if row["what"] == "chosen"]
+    assert datetime.fromisoformat(second["from"]) - datetime.fromisoformat(first["to"]) > HOUR
+    assert len([row for row in rows if row["what"] == "baseline"]) == 1
+    assert _size(decision_picture(split.decision, split.outlook))[0] > 1000
 
 
 def test_picture_without_any_signal(tmp_path: Path) -> None:
