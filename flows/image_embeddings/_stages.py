@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import time
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -70,6 +71,7 @@ class Embedded(_Frozen):
         examples: The first of those, with reasons.
         device: ``cpu`` or ``cuda``; empty where there was nothing to embed.
         cpu_seconds: Processor time that embedding took in this process, over all threads.
+        left: Images that are still to be embedded, where it has stopped to pause.
     """
 
     listing: str
@@ -79,6 +81,7 @@ class Embedded(_Frozen):
     examples: tuple[Rejected, ...]
     device: str
     cpu_seconds: float
+    left: int = 0
 
 
 def list_images(images: str, store: str, *, roots: Sequence[Path]) -> Listed:
@@ -116,11 +119,13 @@ def embed_images(
     roots: Sequence[Path],
     threads: int | None = None,
     batch: int = 16,
+    shard: int = SHARD_IMAGES,
+    until: datetime | None = None,
     progress: Callable[[int, int], None] = lambda _done, _total: None,
 ) -> Embedded:
-    """Heavy stage: embed what is new. A run after a crash takes up where the last one ended.
+    """Heavy stage: embed what is new. A run after a crash or a pause goes on where the last ended.
 
-    The result is also left at ``result_path(listing, store)``.
+    The result is also left at ``result_path(listing, store)``, once nothing is left to embed.
 
     Args:
         listing: URI from the list stage.
@@ -128,6 +133,8 @@ def embed_images(
         roots: Folders that images may be read from.
         threads: Threads; default: all usable cores.
         batch: Images that the network takes at a time.
+        shard: Images after which vectors are kept.
+        until: When to pause: after the shard that is then under way.
         progress: Called after each batch with images done and images in all.
 
     Raises:
@@ -144,30 +151,36 @@ def embed_images(
     encoder = Encoder(model, threads) if items else None
     shards: list[str] = []
     rejected: list[Rejected] = []
-    for start in range(0, len(items), SHARD_IMAGES):
+    done = 0
+    while done < len(items) and not (done and until and datetime.now(UTC) >= until):
         assert encoder is not None
         result = encoder.embed(
-            items[start : start + SHARD_IMAGES],
+            items[done : done + shard],
             folder,
             batch,
-            lambda done, _, start=start: progress(start + done, len(items)),  # type: ignore[misc]
+            lambda more, _, before=done: progress(before + more, len(items)),  # type: ignore[misc]
         )
         rejected.extend(result.rejected)
-        if shard := cache.write_shard(result, model):
-            shards.append(shard.resolve().as_uri())
-    outcome = found.rejecting(rejected)
-    outcome.require_usable()
+        if written := cache.write_shard(result, model):
+            shards.append(written.resolve().as_uri())
+        done = min(done + shard, len(items))
+    outcome, left = found.rejecting(rejected), len(items) - done
+    if not left:
+        outcome.require_usable()
     embedded = Embedded(
-        listing=_keep(outcome, place),
+        # After a pause it goes on from the same listing, and finds the vectors that are kept.
+        listing=listing if left else _keep(outcome, place),
         shards=tuple(shards),
-        embedded=len(items) - len(rejected),
+        embedded=done - len(rejected),
         rejected=len(outcome.rejected),
         examples=outcome.rejected[:_SHOWN],
         device=encoder.device if encoder else "",
         cpu_seconds=time.process_time() - started,
+        left=left,
     )
-    with replacing(result_path(listing, store)) as part:
-        part.write_text(embedded.model_dump_json(), encoding="utf-8")
+    if not left:
+        with replacing(result_path(listing, store)) as part:
+            part.write_text(embedded.model_dump_json(), encoding="utf-8")
     return embedded
 
 

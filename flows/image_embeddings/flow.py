@@ -8,6 +8,7 @@ are published under ``CARBON_HOME/store``; ``Published.open`` reads them.
 from __future__ import annotations
 
 import base64
+from datetime import datetime
 from pathlib import Path
 from typing import Annotated
 from uuid import UUID
@@ -23,7 +24,16 @@ from prefect.logging import get_run_logger
 from pydantic import Field
 
 from carbon import CarbonPolicy
-from deployments import Settings, best_effort, dispatch, gate, guard, table_cells
+from deployments import (
+    Settings,
+    best_effort,
+    dispatch,
+    gate,
+    guard,
+    pause,
+    segment_end,
+    table_cells,
+)
 from flows.image_embeddings._catalogue import Rejected
 from flows.image_embeddings._job import JOB, images_folder
 from flows.image_embeddings._published import Manifest, Published
@@ -85,7 +95,10 @@ async def embed(
             store of its class, so that a wrong one is refused before anything is read.
     """
     await guard(JOB.workload, data_class=data_class)
-    return embed_stage(listing, _store(catalogue, data_class))
+    until = await segment_end()
+    while (embedded := embed_stage(listing, _store(catalogue, data_class), until)).left:
+        until = await pause()
+    return embedded
 
 
 @task(name="list", retries=2, retry_delay_seconds=5)
@@ -107,8 +120,8 @@ def list_stage(images: str, store: str) -> Listed:
 
 
 @task(name="embed", retries=1, retry_delay_seconds=5)
-def embed_stage(listing: str, store: str) -> Embedded:
-    """Embed what is new, with progress."""
+def embed_stage(listing: str, store: str, until: datetime | None) -> Embedded:
+    """Embed what is new, with progress, until the run is to pause."""
     bar: UUID | None = None
     with best_effort("Progress"):
         bar = create_progress_artifact(0.0, key="embed-progress", description="Images embedded")  # type: ignore[assignment]  # sync here
@@ -118,13 +131,15 @@ def embed_stage(listing: str, store: str) -> Embedded:
             with best_effort("Progress"):
                 update_progress_artifact(bar, 100.0 * done / total)
 
-    embedded = embed_images(listing, store, roots=Settings.load().roots, progress=progress)
+    roots = Settings.load().roots
+    embedded = embed_images(listing, store, roots=roots, until=until, progress=progress)
     get_run_logger().info(
-        "%d images embedded on %s in %.1f CPU-seconds, %d rejected",
+        "%d images embedded on %s in %.1f CPU-seconds, %d rejected, %d left",
         embedded.embedded,
         embedded.device or "nothing",
         embedded.cpu_seconds,
         embedded.rejected,
+        embedded.left,
     )
     _report_rejected(embedded.examples, embedded.rejected)
     return embedded

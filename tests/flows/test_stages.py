@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -80,6 +82,27 @@ def test_a_stage_that_runs_again_after_a_crash_embeds_nothing_twice(
     left = Embedded.model_validate_json(result_path(listed.listing, str(store)).read_bytes())
     assert left == second
     assert left.listing == first.listing
+
+
+def test_a_stage_that_pauses_loses_nothing_and_does_nothing_twice(
+    shop: Path, tmp_path: Path
+) -> None:
+    """It stops after the shard that is under way and says what is left; the next call goes on."""
+    store = tmp_path / "store"
+    listed = list_images(str(shop), str(store), roots=[shop])
+    embed = functools.partial(embed_images, listed.listing, str(store), roots=[shop], shard=3)
+    over = datetime.now(UTC)
+    first, second = embed(until=over), embed(until=over)
+    assert [(one.embedded, one.left) for one in (first, second)] == [(3, 5), (3, 2)]
+    assert first.listing == listed.listing
+    assert not result_path(listed.listing, str(store)).exists()
+    last = embed(until=over + timedelta(days=1))
+    assert (last.embedded, last.left) == (2, 0)
+    assert (
+        Embedded.model_validate_json(result_path(listed.listing, str(store)).read_bytes()) == last
+    )
+    whole = embed_images(listed.listing, str(store), roots=[shop])
+    assert (whole.embedded, whole.listing) == (0, last.listing)
 
 
 def test_progress_runs_to_the_total(shop: Path, tmp_path: Path) -> None:
