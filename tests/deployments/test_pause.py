@@ -13,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from prefect.client.schemas.objects import FlowRun
+from prefect.context import TaskRunContext
 
 from carbon import Option, Placement, ReplayClock, Segment, SystemClock
 from deployments import pause, segment_end
@@ -200,3 +201,12 @@ def test_outside_a_deployments_run_nothing_pauses() -> None:
     """The same flow, called in a script or as a subflow, runs whole."""
     assert asyncio.run(segment_end()) is None
     assert asyncio.run(pause()) is None
+
+
+def test_a_task_cannot_pause_its_flow() -> None:
+    """Called in the wrong place, it says where it belongs."""
+    with (
+        TaskRunContext.model_construct(),
+        pytest.raises(RuntimeError, match="in the flow, not a task"),
+    ):
+        asyncio.run(pause())

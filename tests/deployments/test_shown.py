@@ -15,6 +15,7 @@ from carbon.testing import BrokenSource, FakeClock, StaticSource
 from deployments import Settings, Trigger, Verdict
 from deployments._artifacts import explain, option_rows, refusal_rows
 from deployments._explain import Explanation
+from deployments._hold import Hold
 from deployments._picture import _bands, decision_picture
 from deployments._segments import in_words, segments_of
 from deployments._shown import table_cells
@@ -114,6 +115,9 @@ def test_pauses_are_told_in_text_and_table(split: Verdict) -> None:
     words = in_words(segments_of(split.decision.chosen))
     assert words.count("-") == 2
     assert f"- **Runs in segments** {words}; it pauses" in explain(split.decision)
+    hold = Hold.of(split.decision, deferrals=0)
+    assert len([slot for slot in hold.slots if slot.stage == "run"]) == 2
+    assert f"In segments        {words}" in _told(plan=hold.decision)
     told = [row["segments"] for row in option_rows(split.decision)]
     assert told[:2] == [words, "none"]
 
