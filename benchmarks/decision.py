@@ -2,7 +2,7 @@
 
 Usage: ``python benchmarks/decision.py``. Twelve zones with a CPU and a GPU pool each, an outlook of
 96 half hours, 40 hours of slack, in one process: all permitted pools at all starts worth looking
-at, with refusals, eight alternatives and what limits cost. One heavy stage, and a chain of light,
+at, with refusals, five alternatives and what limits cost. One heavy stage, and a chain of light,
 heavy, light. For comparison, in the same run: looking at every half hour only, for the grams alone.
 The time is that of the processor, for other work on the machine is not what is measured. Each
 decision is made from a request of its own, of which nothing has been worked out before. The CATS

@@ -123,6 +123,11 @@ class Chain:
         """The pool of each stage."""
         return tuple(window.pool for window in self.windows)
 
+    @cached_property
+    def names(self) -> tuple[str, ...]:
+        """The name of the pool of each stage."""
+        return tuple(window.pool.name for window in self.windows)
+
     @property
     def heavy_pools(self) -> tuple[Pool, ...]:
         """The pools of the heavy stages."""

@@ -60,10 +60,11 @@ def evaluate(
                 # They tell what more slack would be worth.
                 placed += _known(_lay_out(request, group, latest, limits))
             continue
-        found = list(_lay_out(request, group, _last(request, latest), limits))
-        known = [one for one in found if not np.isnan((one.grams + one.usd)[one.in_time]).all()]
-        placed += known
-        unknown += [one.chain for one in found if not any(one is other for other in known)]
+        for one in _lay_out(request, group, _last(request, latest), limits):
+            if np.isnan((one.grams + one.usd)[one.in_time]).all():
+                unknown.append(one.chain)
+            else:
+                placed.append(one)
     if pausing(request):
         placed += _split(request, placed, unknown, limits)
     in_time = [one.chain for one in placed if one.in_time.any()]

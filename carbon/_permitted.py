@@ -72,6 +72,8 @@ def sets(
     takes a fraction of a second. What is quickest, cheapest or cleanest for a stage stays, and so
     does home: whatever limit can be kept with all pools can be kept with those that are left.
     """
+    if math.prod(map(len, permitted)) <= _MOST_SETS:
+        return list(itertools.product(*permitted))
     kept = [list(pools) for pools in permitted]
     spare = [
         _ranked(request, stage, pools)
@@ -81,7 +83,7 @@ def sets(
         place = max((p for p, row in enumerate(spare) if row), key=lambda p: len(kept[p]))
         kept[place].remove(spare[place].pop())
     names = {pool.name for pools in kept for pool in pools}
-    for pool in dict.fromkeys(itertools.chain.from_iterable(permitted)):
+    for pool in itertools.chain.from_iterable(permitted):
         if pool.name not in names:
             refusals.add(pool, Rule.GRID, "even in its best hour others are better for each stage")
     return list(itertools.product(*kept))

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from carbon._chain import Chain
     from carbon._request import Request
 
-_MOST_ALTERNATIVES: Final = 8
+_MOST_ALTERNATIVES: Final = 5
 
 
 def plan(request: Request) -> Decision:
@@ -162,22 +162,22 @@ class _Planning:
             own: The chain that was chosen, if any of them was.
         """
         rules = LIMITS if own else step.rules
-        seen = {(own.pools, own.paused > 0)} if own else set()
+        seen = {(own.names, own.paused > 0)} if own else set()
         ranked: list[tuple[int, int]] = []
         for place, entry in table.best_by_chain(table.mask(rules), by_cost=step.by_cost):
             chain = table.chains[place]
-            key = (chain.pools, chain.paused > 0)
+            key = (chain.names, chain.paused > 0)
             if key not in seen:
                 seen.add(key)
                 ranked.append((place, entry))
-        usable = {pool.name for pools, _ in seen for pool in pools}
+        usable = {name for names, _ in seen for name in names}
         for place, chain in enumerate(table.chains):
             for pool in chain.heavy_pools:
                 if pool.name not in usable and table.in_time(place):
                     self.refusals.add(pool, *table.excluded(place, self.limits))
         shown = ranked[:_MOST_ALTERNATIVES]
-        told = {pool.name for place, _ in shown for pool in table.chains[place].pools}
-        told |= {pool.name for pool in own.pools} if own else set()
+        told = {name for place, _ in shown for name in table.chains[place].names}
+        told.update(own.names if own else ())
         for place, entry in ranked[_MOST_ALTERNATIVES:]:
             for pool in table.chains[place].heavy_pools:
                 if pool.name not in told:
