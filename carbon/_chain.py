@@ -9,7 +9,7 @@ looking at those starts alone is exact.
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING
@@ -82,10 +82,34 @@ class Chain:
     Attributes:
         request: What it is laid out for.
         windows: Stages in their pools, in order.
+        kwh: The energy of one run, PUE and network included.
+        embodied_g: The emissions that do not hang on the time, in gCO2e.
+        flat_usd: The cost that does not hang on the time.
+        paused: By how many seconds pauses and restarts put its end off.
     """
 
     request: Request
     windows: tuple[Window, ...]
+    kwh: float = field(init=False, repr=False)
+    embodied_g: float = field(init=False, repr=False)
+    flat_usd: float = field(init=False, repr=False)
+    paused: float = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        # At once, not when they are asked for: each of many chains is asked for all of them.
+        kwh = embodied_g = flat_usd = paused = 0.0
+        for window in self.windows:
+            kwh += window.kwh + window.network_kwh
+            embodied_g += window.embodied_g
+            flat_usd += window.flat_usd
+            paused += window.paused
+        for name, value in (
+            ("kwh", kwh),
+            ("embodied_g", embodied_g),
+            ("flat_usd", flat_usd),
+            ("paused", paused),
+        ):
+            object.__setattr__(self, name, value)
 
     @classmethod
     def on(cls, request: Request, pools: Sequence[Pool], *, lead: timedelta) -> Chain:
@@ -123,7 +147,7 @@ class Chain:
         """The pool of each stage."""
         return tuple(window.pool for window in self.windows)
 
-    @cached_property
+    @property
     def names(self) -> tuple[str, ...]:
         """The name of the pool of each stage."""
         return tuple(window.pool.name for window in self.windows)
@@ -149,12 +173,7 @@ class Chain:
         retry = max(window.needed for window in self.windows)
         return timedelta(seconds=self.windows[-1].end_p95 + retry)
 
-    @cached_property
-    def paused(self) -> float:
-        """By how many seconds pauses and restarts put its end off."""
-        return sum(window.paused for window in self.windows)
-
-    @cached_property
+    @property
     def layout(self) -> tuple[float, ...]:
         """When its stages run, in seconds from its start: chains that are alike share much work."""
         edges = [self.needed.total_seconds()]
@@ -180,12 +199,19 @@ class Chain:
             if price is not None and price.series is not None:
                 yield price.series
 
+    @property
+    def _contended(self) -> tuple[Slot, ...]:
+        """The slots in pools that are full at some time."""
+        if any(map(self.request.full, (self.request.home, *self.heavy_pools))):
+            return tuple(own for own in self._slots if self.request.full(own.pool))
+        return ()
+
     def releases(self) -> Iterator[tuple[NDArray[np.float64], float]]:
         """Yield when slots become free or are taken, and how long before that the start is."""
-        for own in self._slots:
-            if full := self.request.full(own.pool):
-                yield np.array([one.end for one in full]), own.begin
-                yield np.array([one.begin for one in full]), own.end
+        for own in self._contended:
+            full = self.request.full(own.pool)
+            yield np.array([one.end for one in full]), own.begin
+            yield np.array([one.begin for one in full]), own.end
 
     def grams(self, at: Starts) -> NDArray[np.float64]:
         """Return the emissions for each start in gCO2e; ``nan`` where the outlook has none."""
@@ -206,27 +232,11 @@ class Chain:
                     found += part.kwh / _PER_MWH * at.usd(window.pool, part.begin, part.seconds)
         return found
 
-    @property
-    def flat_usd(self) -> float:
-        """The cost that does not hang on the time, in USD."""
-        return sum(window.flat_usd for window in self.windows)
-
-    @cached_property
-    def embodied_g(self) -> float:
-        """The emissions that do not hang on the time, in gCO2e."""
-        return sum(window.embodied_g for window in self.windows)
-
-    @cached_property
-    def kwh(self) -> float:
-        """The energy of one run, PUE and network included."""
-        return sum(window.kwh + window.network_kwh for window in self.windows)
-
     def free(self, starts: NDArray[np.float64]) -> NDArray[np.bool_]:
         """Tell for each start whether every pool has a free slot all along."""
         result = np.ones(starts.shape, dtype=np.bool_)
-        for own in self._slots:
-            if self.request.full(own.pool):
-                result &= self.request.room(own.pool, starts + own.begin, starts + own.end)
+        for own in self._contended:
+            result &= self.request.room(own.pool, starts + own.begin, starts + own.end)
         return result
 
     def pools_without_room(self, start: float) -> Iterator[Pool]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from functools import cached_property
 from typing import TYPE_CHECKING, Final
 
 from carbon._decision import Reservation
@@ -88,6 +87,7 @@ class Window:
         late: By how much it starts later if those before it take their 95th percentile.
         seconds: Median run time, without restarts.
         spare: How much longer the 95th percentile of its run time is.
+        parts: When it draws power.
         needed: Start-up and run time by the 95th percentile, without pauses.
         kwh: Energy of the run and its restarts, PUE included.
         network_kwh: Energy of carrying its data from home and back.
@@ -104,6 +104,7 @@ class Window:
     seconds: float
     spare: float
     needed: float
+    parts: tuple[Part, ...]
     kwh: float
     network_kwh: float
     flat_usd: float
@@ -135,16 +136,12 @@ class Window:
             seconds=seconds,
             spare=longer - seconds,
             needed=startup + longer,
+            parts=(whole,),
             kwh=kwh,
             network_kwh=network_kwh,
             flat_usd=pool.usd_per_hour * seconds / _HOUR + transfer,
             embodied_g=pool.embodied_g_per_hour * seconds / _HOUR,
         )
-
-    @cached_property
-    def parts(self) -> tuple[Part, ...]:
-        """When it draws power."""
-        return tuple(part for piece in self.pieces for part in piece.parts)
 
     @property
     def due(self) -> float:
@@ -204,6 +201,7 @@ class Window:
         return replace(
             self,
             pieces=tuple(pieces),
+            parts=tuple(part for piece in pieces for part in piece.parts),
             kwh=self.kwh + self.restart_kwh * again,
             flat_usd=self.flat_usd + self.pool.usd_per_hour * restart * again / _HOUR,
             embodied_g=self.embodied_g
