@@ -46,8 +46,8 @@ RELAY = Job(
             Stage(
                 name="run",
                 heavy=True,
-                needs={Hardware.GPU: Need(p50=timedelta(hours=20), p95=timedelta(hours=20))},
-                interruptible=Interruptible(timedelta(hours=10), restart=timedelta(minutes=10)),
+                needs={Hardware.GPU: Need(p50=timedelta(hours=32), p95=timedelta(hours=32))},
+                interruptible=Interruptible(timedelta(hours=16), restart=timedelta(minutes=10)),
             ),
         ),
     ),

@@ -1,6 +1,7 @@
 """A stage that pauses, against a real server: its run lets go between two segments and comes back.
 
-All go at the same time: their first segment takes a minute of life, and so does the pause.
+All go at the same time. Their first segment takes 96 s of life, for the server may stand still for
+a minute of them, and the pause 76 s.
 """
 
 from __future__ import annotations
@@ -9,7 +10,7 @@ import asyncio
 import logging
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 from uuid import UUID
 
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.server, pytest.mark.timeout(600)]
 
-POLICY = CarbonPolicy(finish_by="51h")
+POLICY = CarbonPolicy(finish_by="77h")
 LABELS = ("undisturbed", "started", "failed", "cancelled")
 
 
@@ -78,10 +79,11 @@ def legs(lab: Lab) -> Mapping[str, Leg]:
     async def disturb() -> dict[str, tuple[FlowRun, str]]:
         async with get_client() as client:
             paused = await _paused(lab, client)
+            told = {label: (await explain_run(run.name)).text for label, run in paused.items()}
             storm.set()
             await start_run(paused["started"].name)
             await _cancel_parent(client, paused["cancelled"])
-        return {label: (run, (await explain_run(run.name)).text) for label, run in paused.items()}
+        return {label: (run, told[label]) for label, run in paused.items()}
 
     async def main() -> dict[str, tuple[UUID, FlowRun, str]]:
         async with asyncio.TaskGroup() as group:
@@ -98,7 +100,7 @@ def legs(lab: Lab) -> Mapping[str, Leg]:
 async def _paused(lab: Lab, client: PrefectClient) -> dict[str, FlowRun]:
     """Return the stages' runs by label once all of them have paused."""
     paused: dict[str, FlowRun] = {}
-    for _ in range(240):
+    for _ in range(360):
         for run in await client.read_flow_runs(limit=50):
             if run.state_name == AWAITING_SEGMENT:
                 paused.setdefault(str(run.parameters["label"]), run)
@@ -149,8 +151,8 @@ def test_a_pause_counts_as_no_run_time(legs: Mapping[str, Leg]) -> None:
     leg = legs["undisturbed"]
     assert leg.child.start_time
     assert leg.child.end_time
-    assert leg.child.total_run_time.total_seconds() < 75
-    assert (leg.child.end_time - leg.child.start_time).total_seconds() > 80
+    taken = leg.child.end_time - leg.child.start_time
+    assert taken - leg.child.total_run_time > timedelta(seconds=50)
 
 
 def test_a_paused_run_says_what_it_does(legs: Mapping[str, Leg]) -> None:

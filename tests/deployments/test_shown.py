@@ -49,7 +49,7 @@ def split(tmp_path: Path) -> Verdict:
     values = {zone: [*clean, *dirty, *clean, *dirty] for zone in ("DE", "ES")}
     source = StaticSource(values, NOW, timedelta(hours=1))
     trigger = Trigger(load_fleet(), (source,), FakeClock(NOW), Settings(home=tmp_path))
-    policy = CarbonPolicy(finish_by="60h")
+    policy = CarbonPolicy(finish_by="96h")
     return trigger.decide(RELAY.workload, policy, policy.deadline(NOW), data_class="personal")
 
 
