@@ -6,7 +6,7 @@ READY := $(VENV)/.installed
 UV_VERSION := 0.13.9
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check lock clean
+.PHONY: help setup demo test long check lock clean
 
 help:  ## Show these verbs
 	@echo 'make VERB, where VERB is one of'
@@ -18,9 +18,12 @@ demo: $(READY)  ## Watch jobs being placed in time and region (IMAGES=folder for
 	@mkdir -p .carbon/prefect
 	@PREFECT_HOME="$(CURDIR)/.carbon/prefect" $(RUN) -m flows.demo $(if $(IMAGES),--images "$(IMAGES)") $(ARGS)
 
-test: $(READY)  ## Lint, types and every test that can run on this machine (ARGS="-k name")
+test: $(READY)  ## Lint, types and the tests that can run on this machine (ARGS="-k name")
 	@$(lint)
-	@$(RUN) -m pytest $(ARGS)
+	@$(RUN) -m pytest -m 'not long' $(ARGS)
+
+long: $(READY)  ## The property tests with thousands of examples (a quarter of an hour)
+	@$(RUN) -m pytest -m long $(ARGS)
 
 check: $(READY)  ## Lint, types and the fast tests
 	@$(lint)

@@ -335,6 +335,7 @@ def test_nothing_looks_ahead(world: World, cut: tuple[int, int]) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 @settings(max_examples=2500, deadline=None)
 @given(worlds)
@@ -344,6 +345,7 @@ def test_promises_hold_in_many_worlds(world: World) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 @settings(max_examples=2500, deadline=None)
 @given(worlds, cuts)

@@ -202,6 +202,7 @@ def test_the_invariants_hold_on_the_whole_model(request: Request) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 @given(request=requests())
 @settings(max_examples=2500, deadline=None, suppress_health_check=WHATEVER)

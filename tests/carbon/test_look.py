@@ -335,6 +335,8 @@ def test_no_two_unlike_series_are_ever_together(rows: list[dict[str, Family]], h
 
 
 @pytest.mark.slow
+@pytest.mark.long
+@pytest.mark.timeout(1200)
 @given(rows=tables, home=st.sampled_from(ZONES))
 @settings(max_examples=2500, deadline=None)
 def test_no_two_unlike_series_are_ever_together_often(

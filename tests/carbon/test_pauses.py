@@ -285,6 +285,7 @@ def test_a_split_chain_equals_brute_force(case: Case) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.long
 @pytest.mark.timeout(1200)
 @given(case=cases())
 @settings(max_examples=2000, deadline=None)
