@@ -91,7 +91,7 @@ class Cost:
             price = energy_price(fleet, outlook, pool, grid.first, grid.end)
             if price.series is None:
                 row[:] = np.nan
-                reasons[pool.name] = _unknown(pool, prices)
+                reasons[pool.name] = price.missing
             else:
                 row[:] = price.series.means(starts, step) * price.rate / _PER_MWH
         return cls(fleet, pools, rows, reasons)
@@ -130,13 +130,6 @@ class Cost:
                 when = f"{grid.moment(first + int(missing[0])):%Y-%m-%d %H:%M} UTC"
                 why = self.reasons.get(pool.name, f"zone {pool.place.zone} has no price at {when}")
                 yield f"What electricity costs in pool {pool.name} is not known: {why}."
-
-
-def _unknown(pool: Pool, prices: Mapping[str, PriceSeries]) -> str:
-    zone = pool.place.zone
-    if zone not in prices:
-        return f"no price of zone {zone} was given"
-    return f"the fleet file has no exchange rate usd_per.{prices[zone].currency}"
 
 
 def _running_sums(values: NDArray[np.float64] | NDArray[np.bool_]) -> Floats:

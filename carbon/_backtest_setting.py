@@ -13,6 +13,7 @@ from carbon._backtest_cost import Cost
 from carbon._backtest_grid import Grid, Trace
 from carbon._errors import BadInput, ResidencyError, suggest
 from carbon._occupancy import capacity_steps
+from carbon._window import KWH_PER_GB
 from carbon._workload import Hardware
 
 if TYPE_CHECKING:
@@ -24,9 +25,6 @@ if TYPE_CHECKING:
     from carbon._decision import Reservation
     from carbon._fleet import Fleet, Pool
     from carbon._series import PriceSeries
-
-KWH_PER_GB = 0.001
-"""As in ``carbon._chain``: network energy, Cloud Carbon Footprint (Apache-2.0)."""
 
 _ROUNDING = 1e-6
 

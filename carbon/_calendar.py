@@ -72,19 +72,23 @@ def _without_offset(value: time) -> time:
 LocalTime = Annotated[time, AfterValidator(_without_offset)]
 
 
-def _reached(zone: ZoneInfo, day: date, at: time) -> float:
-    """Return when the clock shows a time of a day first, or jumps over it, in POSIX seconds."""
+def readings(zone: ZoneInfo, day: date, at: time) -> tuple[float, float]:
+    """Return when the clock shows a time of a day for the first and the last time.
+
+    Returns:
+        POSIX seconds: the same twice, unless it comes twice; where the clock jumps over it, when.
+    """
     usual, other = (
         datetime.combine(day, at.replace(fold=fold), zone).timestamp() for fold in (0, 1)
     )
     if other >= usual:
-        return usual
+        return usual, other
     after = utc(usual).astimezone(zone).utcoffset()
     while usual - other > 1:  # skipped: the change lies between the two readings
         middle = (usual + other) // 2
         changed = utc(middle).astimezone(zone).utcoffset() == after
         usual, other = (middle, other) if changed else (usual, middle)
-    return usual
+    return usual, usual
 
 
 class Hours(_Frozen):
@@ -113,8 +117,8 @@ class Hours(_Frozen):
         while day <= end.astimezone(zone).date():
             if day.weekday() in days:
                 last = day if self.end > self.begin else day + _DAY
-                begins = max(_reached(zone, day, self.begin), start.timestamp())
-                ends = min(_reached(zone, last, self.end), end.timestamp())
+                begins = max(readings(zone, day, self.begin)[0], start.timestamp())
+                ends = min(readings(zone, last, self.end)[0], end.timestamp())
                 if begins < ends:
                     yield begins, ends
             day += _DAY

@@ -202,7 +202,7 @@ class Chain:
     @property
     def _contended(self) -> tuple[Slot, ...]:
         """The slots in pools that are full at some time."""
-        if any(map(self.request.full, (self.request.home, *self.heavy_pools))):
+        if self.request.contended:
             return tuple(own for own in self._slots if self.request.full(own.pool))
         return ()
 

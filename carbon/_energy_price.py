@@ -24,10 +24,12 @@ class EnergyPrice:
     Attributes:
         series: Price per MWh; ``None`` where it is not known, or its currency has no rate.
         rate: USD per unit of its currency.
+        missing: Why there is no series.
     """
 
     series: PriceSeries | None
     rate: float = 1.0
+    missing: str = ""
 
 
 def energy_price(
@@ -49,8 +51,11 @@ def energy_price(
             currency="USD",
         )
         return EnergyPrice(contract)
-    price = outlook.price.get(pool.place.zone)
-    if price is None or price.currency == "USD":
-        return EnergyPrice(price)
-    rate = fleet.usd_per.get(price.currency)
-    return EnergyPrice(price, rate) if rate is not None else EnergyPrice(None)
+    zone = pool.place.zone
+    if (price := outlook.price.get(zone)) is None:
+        return EnergyPrice(None, missing=f"no electricity price for zone {zone}")
+    rate = {"USD": 1.0, **fleet.usd_per}.get(price.currency)
+    if rate is None:
+        missing = f"no exchange rate usd_per.{price.currency} in the fleet file"
+        return EnergyPrice(None, missing=missing)
+    return EnergyPrice(price, rate)

@@ -108,16 +108,15 @@ def wider(
         step: What the choice keeps low.
         worth: Emissions or cost of the choice; only what is clearly better is of interest.
     """
+    more = {Rule.DEADLINE: replace(request, deadline=request.deadline + MORE_SLACK)}
+    if request.busy:
+        more[Rule.CAPACITY] = replace(request, busy=())
+    whole = [chain for chain in _ranked(table, step) if not chain.paused]
+    worthwhile = worth - abs(worth) * NOT_WORTH_WAITING
     found = {}
-    for rule, other in (
-        (Rule.DEADLINE, replace(request, deadline=request.deadline + MORE_SLACK)),
-        (Rule.CAPACITY, replace(request, busy=())),
-    ):
-        if rule is Rule.CAPACITY and table.kept[rule].all() and not request.busy:
-            continue
-        chains = [replace(chain, request=other) for chain in table.chains if not chain.paused]
-        worthwhile = worth - abs(worth) * NOT_WORTH_WAITING
-        if rows := _splits(other, chains[:_MOST_SPLIT], limits, step, worthwhile):
+    for rule, other in more.items():
+        chains = [replace(chain, request=other) for chain in whole]
+        if rows := _splits(other, chains, limits, step, worthwhile):
             found[rule] = tabulate(other, rows, limits)
     return found
 
@@ -191,15 +190,20 @@ def _split(
                 worth = float(values[mask].min())
                 worth -= abs(worth) * NOT_WORTH_WAITING
                 break
-        mask = table.mask((Rule.DEADLINE,))
-        ranked = [table.chains[at] for at, _ in table.best_by_chain(mask, by_cost=step.by_cost)]
-    return _splits(request, [*ranked, *unknown][:_MOST_SPLIT], limits, step, worth)
+        ranked = _ranked(table, step)
+    return _splits(request, [*ranked, *unknown], limits, step, worth)
+
+
+def _ranked(table: Candidates, step: Step) -> list[Chain]:
+    """Return the chains that are known and in time, the best first."""
+    mask = table.mask((Rule.DEADLINE,))
+    return [table.chains[place] for place, _ in table.best_by_chain(mask, by_cost=step.by_cost)]
 
 
 def _splits(
     request: Request, chains: Sequence[Chain], limits: Limits, step: Step, worth: float
 ) -> Sequence[Placed]:
-    """Return chains in segments that stay below a worth."""
+    """Return chains in segments that stay below a worth, of the first of those that are given."""
     others = [rule for rule in step.rules if rule not in {Rule.DEADLINE, Rule.CAPACITY}]
     found: list[Placed] = []
     least = [worth]
@@ -212,7 +216,8 @@ def _splits(
     def keeps(chain: Chain, start: float) -> bool:
         return bool(row(chain, start)[1].mask(others)[0])
 
-    for chain, start in pauses(request, chains, keeps, lambda: min(least), by_cost=step.by_cost):
+    first = chains[:_MOST_SPLIT]
+    for chain, start in pauses(request, first, keeps, lambda: min(least), by_cost=step.by_cost):
         one, table = row(chain, start)
         value = float(table.values(by_cost=step.by_cost, waiting=step.waiting)[0])
         if value < worth:
@@ -227,7 +232,8 @@ def _starts(request: Request, chains: Sequence[Chain], last: datetime) -> Starts
     more = last + MORE_SLACK * request.may_wait
     moments = [moment.timestamp() for moment in (request.earliest, last, more)]
     # Many grids have the same edges: each of them is looked at once.
-    grids = {series.grid: series.edges for chain in chains for series in chain.drawn()}
+    drawn = {id(series): series for chain in chains for series in chain.drawn()}
+    grids = {series.grid: series.edges for series in drawn.values()}
     found = [np.array(moments)]
     found += [edges - shift for shift in set(chains[0].shifts) for edges in grids.values()]
     found += [edges - shift for chain in chains for edges, shift in chain.releases()]
@@ -244,14 +250,9 @@ def _last(request: Request, latest: datetime) -> datetime:
 
 
 def _unknown(request: Request, pool: Pool) -> str:
-    zone = pool.place.zone
+    zone, price = pool.place.zone, request.energy_price(pool)
     if zone in request.outlook.missing:
         return request.outlook.missing[zone]
-    if pool.billed_energy and zone not in request.outlook.price:
-        return f"no electricity price for zone {zone}"
-    if pool.billed_energy and request.outlook.price[zone].currency not in {
-        "USD",
-        *request.fleet.usd_per,
-    }:
-        return f"no exchange rate usd_per.{request.outlook.price[zone].currency} in the fleet file"
+    if price is not None and price.missing:
+        return price.missing
     return f"no intensity for zone {zone} over the run's window"

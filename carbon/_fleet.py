@@ -233,9 +233,10 @@ class Fleet(BaseModel):
         A light stage runs inside the entry run. A heavy one never runs in the entry runs' own pool:
         they wait for it there, and a pool full of waiting runs would never start it.
         """
+        home = self.home_cpu
         if not stage.heavy:
-            return (self.home_cpu,)
-        return tuple(p for p in self.pools if p.can_run(stage) and p.name != self.home_cpu.name)
+            return (home,)
+        return tuple(p for p in self.pools if p.can_run(stage) and p.name != home.name)
 
     def home_pool(self, stage: Stage) -> Pool:
         """Return the home region's pool for a stage; a light stage's is the home CPU pool.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from functools import cached_property
 from typing import TYPE_CHECKING, Final, Protocol
 
 from pydantic import BaseModel, ConfigDict
@@ -128,8 +129,9 @@ class Outlook:
                     "Build the outlook with carbon.look, which leaves out what is unlike home.",
                 )
 
+    @cached_property
     def provenance(self) -> tuple[Provenance, ...]:
-        """Return where each zone's numbers came from, sorted by zone."""
+        """Where each zone's numbers came from, sorted by zone."""
         return tuple(
             Provenance(
                 zone=zone,

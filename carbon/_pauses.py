@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
-    from carbon._fleet import Pool
     from carbon._request import Request
     from carbon._segment import Interruptible
     from carbon._window import Window
@@ -243,7 +242,7 @@ class _Search:
     @cached_property
     def _grams(self) -> _Costs:
         request, window, at = self.request, self.window, self._at
-        run, restart = self._part(self.grid.step), self._restart
+        run, restart = self._step, self._restart
         before, after = self._others
         value = np.zeros(len(at.seconds))
         for zone, kwh in window.weights(run, request.home_zone):
@@ -251,8 +250,7 @@ class _Search:
         hours = restart.seconds / _HOUR
         again = np.full_like(value, self.how.restart_g + window.pool.embodied_g_per_hour * hours)
         if restart.kwh:
-            zone = window.pool.place.zone
-            again += restart.kwh * at.intensity(zone, restart.begin, restart.seconds)
+            again += restart.kwh * at.intensity(window.zone, restart.begin, restart.seconds)
         delay = self.grid.edges - request.earliest.timestamp() - window.end
         return _Costs(
             value,
@@ -264,7 +262,7 @@ class _Search:
     @cached_property
     def _usd(self) -> _Costs:
         request, pool, at = self.request, self.window.pool, self._at
-        run, restart = self._part(self.grid.step), self._restart
+        run, restart = self._step, self._restart
         before, after = self._others
         value = np.zeros(len(at.seconds))
         again = np.full_like(value, pool.usd_per_hour * restart.seconds / _HOUR)
@@ -280,10 +278,11 @@ class _Search:
             after.cost(self._ends) + delay / _HOUR * request.policy.freshness_usd_per_hour,
         )
 
-    def _part(self, seconds: float) -> Part:
-        """Return what a run draws in one step."""
+    @property
+    def _step(self) -> Part:
+        """What the run draws in one step."""
         window, share = self.window, 1 / self.grid.work
-        return Part(0.0, seconds, window.kwh * share, window.network_kwh * share)
+        return Part(0.0, self.grid.step, window.kwh * share, window.network_kwh * share)
 
     @property
     def _restart(self) -> Part:
@@ -319,12 +318,12 @@ class _Search:
     def _usable(self) -> _Flags:
         edges = self.grid.edges
         known = ~np.isnan(self._grams.value + self._usd.value)
-        return known & self._room(self.window.pool, edges[:-1], edges[1:])
+        return known & self.request.room(self.window.pool, edges[:-1], edges[1:])
 
     @cached_property
     def _may_begin(self) -> _Flags:
         window, starts = self.window, self._starts.seconds
-        free = self._room(window.pool, starts + window.due, starts + window.begin)
+        free = self.request.room(window.pool, starts + window.due, starts + window.begin)
         free &= self._rooms(self._others[0], starts) & (starts >= self.home[0] - _ROUNDING)
         if not self.request.may_wait:
             free[1:] = False
@@ -333,12 +332,14 @@ class _Search:
     @cached_property
     def _may_restart(self) -> _Flags:
         begins = self.grid.edges[:-1]
-        return self._room(self.window.pool, begins - self.how.restart.total_seconds(), begins)
+        return self.request.room(
+            self.window.pool, begins - self.how.restart.total_seconds(), begins
+        )
 
     @cached_property
     def _may_end(self) -> _Flags:
         window, edges = self.window, self.grid.edges
-        free = self._room(window.pool, edges, edges + window.end_p95 - window.end)
+        free = self.request.room(window.pool, edges, edges + window.end_p95 - window.end)
         over = self._ends.seconds + self.chain.windows[-1].end_p95
         free &= self._rooms(self._others[1], self._ends.seconds)
         return free & (over <= self.home[1] + _ROUNDING)
@@ -348,11 +349,8 @@ class _Search:
         free = np.ones(len(starts), dtype=np.bool_)
         for window in chain.windows:
             for slot in window.slots() if window.stage.heavy else ():
-                free &= self._room(slot.pool, starts + slot.begin, starts + slot.end)
+                free &= self.request.room(slot.pool, starts + slot.begin, starts + slot.end)
         return free
-
-    def _room(self, pool: Pool, begins: _Floats, ends: _Floats) -> _Flags:
-        return self.request.room(pool, begins, ends)
 
 
 def _least(costs: _Floats) -> float:

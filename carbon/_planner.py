@@ -273,7 +273,7 @@ class _Planning:
             relaxations=worth,
             breaches=breaches,
             degraded=request.outlook.degraded,
-            provenance=request.outlook.provenance(),
+            provenance=request.outlook.provenance,
         )
 
     def _breaches(self, chain: Chain, option: Option) -> Iterator[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime, time, timedelta
+from datetime import datetime, time, timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
@@ -18,6 +18,7 @@ from pydantic import (
     model_validator,
 )
 
+from carbon._calendar import readings, utc
 from carbon._errors import BadInput
 from carbon._regions import region, regions
 from carbon._series import require_utc
@@ -154,13 +155,13 @@ class CarbonPolicy(BaseModel):
             return release + parsed
         wall, zone = parsed
         today = release.astimezone(zone).date()
-        # Three days: in spring today's wall time may not exist; in autumn it comes twice (fold).
-        moments = [
-            datetime.combine(today + timedelta(days=day), wall.replace(fold=fold), zone)
+        # In autumn it may come twice, and in spring the clock may have jumped over it today.
+        moments = (
+            utc(moment)
             for day in range(3)
-            for fold in (0, 1)
-        ]
-        return min(later for moment in moments if (later := moment.astimezone(UTC)) > release)
+            for moment in readings(zone, today + timedelta(days=day), wall)
+        )
+        return min(moment for moment in moments if moment > release)
 
     def describe(self) -> str:
         """Say the policy in one plain sentence."""

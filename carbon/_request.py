@@ -116,8 +116,16 @@ class Request:
         lead = timedelta(0) if self.running else self.home.startup
         return Chain.on(self, pools, lead=lead)
 
+    @cached_property
+    def contended(self) -> bool:
+        """Whether any pool may be full at any time."""
+        fleet = self.fleet
+        return bool(self.busy or fleet.blackouts or any(pool.hours for pool in fleet.pools))
+
     def full(self, pool: Pool) -> tuple[Full, ...]:
         """Return when a pool has no free slot."""
+        if not self.contended:
+            return ()
         if pool.name not in self._full:
             fleet = self.fleet
             if pool.name == self.home.name and fleet.blackouts:

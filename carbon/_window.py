@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from carbon._segment import Interruptible
     from carbon._workload import Stage
 
-_KWH_PER_GB: Final = 0.001
+KWH_PER_GB: Final = 0.001
 """Network energy: cloud-carbon-footprint, NETWORKING_COEFFICIENT, kWh per GB (Apache-2.0)."""
 
 _HOUR: Final = 3600.0
@@ -125,7 +125,7 @@ class Window:
             here, carried = home.place, stage.data_in_gb + stage.data_out_gb
             transfer = stage.data_in_gb * here.transfer_price(there)
             transfer += stage.data_out_gb * there.transfer_price(here)
-        begin, kwh, network_kwh = due + startup, at_server * there.pue.value, carried * _KWH_PER_GB
+        begin, kwh, network_kwh = due + startup, at_server * there.pue.value, carried * KWH_PER_GB
         whole = Part(begin, seconds, kwh, network_kwh)
         return cls(
             stage=stage,

@@ -141,6 +141,7 @@ def _notes(decision: Decision) -> list[str]:
         decision.policy,
         decision.reason,
         *decision.breaches,
+        *(one.text for one in decision.relaxations),
         *decision.degraded,
         decision.clock,
     )

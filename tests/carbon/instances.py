@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -295,3 +296,26 @@ def bound(draw: st.DrawFn, request: Request) -> Request:
     if "saving" in wanted and brute.baseline[0] > 0:
         changes["min_saving_percent"] = max(0.0, 99.95 - 100 * grams / brute.baseline[0])
     return replace(request, policy=request.policy.model_copy(update=changes))
+
+
+def one_gpu_each(
+    places: Mapping[str, str], watts: Sequence[float], startup: timedelta, usd_per_hour: float
+) -> Fleet:
+    """Return a fleet with a CPU pool at home and a GPU pool in each place, one run at a time.
+
+    Args:
+        places: Zone to region, home first; a GPU pool is named like its zone.
+        watts: Of the GPU pool in each place.
+        startup: Of each pool.
+        usd_per_hour: Of each GPU pool.
+    """
+    home, *_ = places.values()
+    shared = {"capacity": 1, "startup": startup}
+    gpus = [
+        {"name": zone.lower(), "region": place, "hardware": "gpu", "watts": power}
+        | {"usd_per_hour": usd_per_hour, **shared}
+        for (zone, place), power in zip(places.items(), watts, strict=True)
+    ]
+    cpu = {"name": "home-cpu", "region": home, "hardware": "cpu", "watts": 200}
+    pools = [{**cpu, "usd_per_hour": 0.1, **shared}, *gpus]
+    return Fleet.model_validate({"home": home, "residency": {"public": ["*"]}, "pools": pools})

@@ -210,7 +210,7 @@ def test_electricity_on_top_costs_what_it_did() -> None:
     assert not notes
     holey = replace(price, values=[None if at == 390 else 1.0 for at in range(len(starts))])
     for known, told, why in (
-        (None, rate, "no price of zone DE was given"),
+        (None, rate, "no electricity price for zone DE"),
         ({"DE": price}, {}, "usd_per.EUR"),
         ({"DE": holey}, rate, "no price at 2022-03-26 18:00 UTC"),
     ):

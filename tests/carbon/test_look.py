@@ -249,7 +249,7 @@ def test_every_zone_is_answered_or_missing(
     assert all(outlook.missing.values())
     assert home in outlook.intensity or not outlook.intensity
     assert outlook.intensity or outlook.degraded
-    assert [entry.zone for entry in outlook.provenance()] == sorted(outlook.intensity)
+    assert [entry.zone for entry in outlook.provenance] == sorted(outlook.intensity)
 
 
 def test_notes_of_prices_are_carried_along() -> None:
@@ -324,7 +324,7 @@ def never_mixed(rows: list[dict[str, Family]], home: str) -> None:
                 assert f"{one.name} has it as {' '.join(one.table[zone])} intensity" in why
             assert why.count("never compared") == len(having)
             assert (" ".join(wanted) in why) == bool(having)
-    assert len({(row.kind, row.signal, row.accounting) for row in outlook.provenance()}) == 1
+    assert len({(row.kind, row.signal, row.accounting) for row in outlook.provenance}) == 1
 
 
 @given(rows=tables, home=st.sampled_from(ZONES))
@@ -352,7 +352,7 @@ def test_what_the_planner_is_given_is_of_one_family(row: dict[str, Family]) -> N
     """An outlook that was put together by hand is refused, with the zone and both meanings."""
     series = {zone: Mixed("hand", row).intensity(zone, START, END) for zone in row}
     if len(set(row.values())) == 1:
-        assert len(Outlook(START, END, series, {}, {}).provenance()) == len(row)
+        assert len(Outlook(START, END, series, {}, {}).provenance) == len(row)
         return
     with pytest.raises(BadInput, match="never compared") as caught:
         Outlook(START, END, series, {}, {})

@@ -24,7 +24,6 @@ from carbon import (
     Need,
     Outlook,
     Placement,
-    Pool,
     PriceSeries,
     Request,
     Reservation,
@@ -37,6 +36,7 @@ from carbon import (
 from carbon._candidates import LIMITS, Limits
 from carbon._evaluation import evaluate
 from carbon._permitted import Refusals
+from tests.carbon.instances import one_gpu_each
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 HALF = timedelta(minutes=30)
@@ -78,28 +78,7 @@ class Case:
     @cached_property
     def fleet(self) -> Fleet:
         """A CPU pool at home and a GPU pool in each place."""
-        home = Pool(
-            name="home-cpu",
-            region=PLACES[HOME],
-            hardware=Hardware.CPU,
-            capacity=1,
-            watts=200,
-            usd_per_hour=0.1,
-            startup=HALF * self.startup,
-        )
-        heavy = [
-            Pool(
-                name=zone.lower(),
-                region=place,
-                hardware=Hardware.GPU,
-                capacity=1,
-                watts=1000,
-                usd_per_hour=10,
-                startup=HALF * self.startup,
-            )
-            for zone, place in PLACES.items()
-        ]
-        return Fleet(home=PLACES[HOME], residency={"public": ("*",)}, pools=(home, *heavy))
+        return one_gpu_each(PLACES, [1000.0] * len(PLACES), HALF * self.startup, 10.0)
 
     @property
     def request(self) -> Request:

@@ -19,7 +19,6 @@ from carbon import (
     Kind,
     Need,
     Outlook,
-    Pool,
     Request,
     Reservation,
     Rule,
@@ -30,6 +29,7 @@ from carbon import (
 from carbon._candidates import Limits
 from carbon._evaluation import evaluate
 from carbon._permitted import Refusals
+from tests.carbon.instances import one_gpu_each
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 FIVE = timedelta(minutes=5)
@@ -109,29 +109,8 @@ class Case:
 
     @cached_property
     def fleet(self) -> Fleet:
-        """A CPU pool at home and a GPU pool in each place."""
-        home = Pool(
-            name="home-cpu",
-            region=PLACES[HOME],
-            hardware=Hardware.CPU,
-            capacity=1,
-            watts=200,
-            usd_per_hour=0.1,
-            startup=FIVE * self.startup,
-        )
-        heavy = [
-            Pool(
-                name=zone.lower(),
-                region=place,
-                hardware=Hardware.GPU,
-                capacity=1,
-                watts=watts,
-                usd_per_hour=100.0,  # so dear that no transfer counts
-                startup=FIVE * self.startup,
-            )
-            for (zone, place), watts in zip(PLACES.items(), self.watts, strict=True)
-        ]
-        return Fleet(home=PLACES[HOME], residency={"public": ("*",)}, pools=(home, *heavy))
+        """A CPU pool at home and a GPU pool in each place, so dear that no transfer counts."""
+        return one_gpu_each(PLACES, self.watts, FIVE * self.startup, 100.0)
 
     # The same, once more, by counting
 
