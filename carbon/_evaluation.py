@@ -179,17 +179,15 @@ def _split(
     request: Request, placed: Sequence[Placed], unknown: Sequence[Chain], limits: Limits
 ) -> Sequence[Placed]:
     """Return chains in segments that clearly beat the best whole run."""
-    steps, worth = giving_way(request.policy), np.inf
-    step, ranked = steps[0], []
+    steps = giving_way(request.policy)
+    step, worth, ranked = steps[0], np.inf, []
     if placed:
         table = tabulate(request, placed, limits)
-        for step in steps:
-            values = table.values(by_cost=step.by_cost, waiting=step.waiting)
-            mask = table.mask(step.rules)
-            if mask.any():
-                worth = float(values[mask].min())
-                worth -= abs(worth) * NOT_WORTH_WAITING
-                break
+        # Without a whole run that has a slot in time, nothing gives way yet.
+        step = next((one for one in steps if table.mask(one.rules).any()), step)
+        values = table.values(by_cost=step.by_cost, waiting=step.waiting)
+        worth = float(values[table.mask(step.rules)].min(initial=np.inf))
+        worth -= abs(worth) * NOT_WORTH_WAITING if worth < np.inf else 0.0
         ranked = _ranked(table, step)
     return _splits(request, [*ranked, *unknown], limits, step, worth)
 

@@ -28,7 +28,7 @@ from deployments._errors import NotDeployed, StageFailed
 from deployments._gate import Log, planning
 from deployments._hold import Hold, taken
 from deployments._jobs import Job
-from deployments._segments import WHOLE, labels
+from deployments._segments import PAUSES, WHOLE, labels
 from deployments._trigger import Trigger, Verdict
 
 _LOOK_AGAIN: Final = 10
@@ -160,14 +160,15 @@ class _Order:
         )
 
     async def _create(self, decision: Decision, name: str) -> FlowRun:
-        pool = decision.chosen.placement(self.stage).pool
-        deployment = self.job.execution_deployment(self.stage, pool)
+        placed = decision.chosen.placement(self.stage)
+        deployment = self.job.execution_deployment(self.stage, placed.pool)
         try:
             return await arun_deployment(
                 deployment,
                 parameters=self.parameters,
                 flow_run_name=name,
                 timeout=0,
+                tags=[PAUSES] if placed.segments else None,
                 idempotency_key=self.key,
             )
         except ObjectNotFound as error:

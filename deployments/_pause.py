@@ -16,6 +16,7 @@ the plan: one that is late, or that a person has started, goes on to its end.
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
@@ -33,10 +34,13 @@ from prefect.states import Cancelled, Scheduled
 from carbon import Segment
 from deployments._gate import Log
 from deployments._hold import EARLY, WANTED_NOW, WORTH_WAITING
-from deployments._segments import read
+from deployments._segments import PAUSES, TIMES, read
 
 AWAITING_SEGMENT: Final = "AwaitingNextSegment"
 """Name of the state of a run that pauses; Prefect never marks it Late."""
+
+_SECONDS_FOR_LABELS: Final = 60
+"""A server that stands still was seen to take two thirds of it."""
 
 _BEHIND: Final = 0.1
 _BEHIND_BY: Final = timedelta(minutes=1)
@@ -58,7 +62,7 @@ async def segment_end() -> datetime | None:
     if (run_id := _this_run()) is None:
         return None
     async with get_client() as client:
-        run = await client.read_flow_run(run_id)
+        run = await _labelled(client, run_id)
         if not (segments := read(run.labels)):
             return None
         await _require_parent(client, run)
@@ -104,6 +108,17 @@ async def pause() -> datetime | None:
             return None
         log.info("This attempt ends; the run goes on by itself at %s", _time(left[0].start))
     raise Abort("The run pauses until its next segment.")
+
+
+async def _labelled(client: PrefectClient, run_id: UUID) -> FlowRun:
+    """Read this run once its segments are on it, if any are coming."""
+    for _ in range(_SECONDS_FOR_LABELS):
+        run = await client.read_flow_run(run_id)
+        if PAUSES not in run.tags or TIMES in run.labels:
+            return run
+        await asyncio.sleep(1)
+    get_run_logger().warning("Its segments never came, so the stage runs whole")
+    return await client.read_flow_run(run_id)
 
 
 def _this_run() -> UUID | None:

@@ -15,6 +15,10 @@ from carbon import Clock, Option, Segment
 TIMES: Final = "carbon.segment_times"
 """Label of a stage's run: its segments in times of the wall clock, for machines."""
 
+PAUSES: Final = "pauses"
+"""Tag of a run that is to pause. Prefect takes no labels when a stage's run is made, so the run may
+begin before its segments are on it; by its tag it knows that they are coming."""
+
 _TOLD: Final = "carbon.segments"
 _LIST: Final = TypeAdapter(tuple[Segment, ...])
 

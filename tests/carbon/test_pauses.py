@@ -10,7 +10,7 @@ from functools import cached_property
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from carbon import (
@@ -257,6 +257,22 @@ def sound(case: Case, decision: Decision) -> None:
 
 
 @given(case=cases())
+@example(
+    # No whole run has a slot: a split is sought by emissions all the same, and not by cost.
+    Case(
+        levels={
+            HOME: [1.0, 1.0, None, None, 2.0, 1.0, None, None, 1.0],
+            "SE-SE3": [1.0, 1.0, 1.0, 1.0, None, None, 1.0, 1.0, 1.0],
+        },
+        work=5,
+        more=(0, 0),
+        startup=0,
+        least=1,
+        restart=0,
+        slack=17,
+        busy=(("se-se3", 0, 4),),
+    )
+)
 @settings(max_examples=60, deadline=None)
 def test_a_split_chain_equals_brute_force(case: Case) -> None:
     """Over pools, starts and splits nothing is better."""

@@ -137,7 +137,7 @@ def test_market_prices_are_in_the_cost(
     monkeypatch.setenv("CARBON_FLEET", str(fleet))
     base = ("--traces", str(traces), "--days", "1", "--policy", "at-once")
     told = carbon(*base)
-    assert "pool eu-central-1-gpu is not known: no price of zone DE was given" in " ".join(
+    assert "pool eu-central-1-gpu is not known: no electricity price for zone DE" in " ".join(
         told.split()
     )
     given = [Backtest.model_validate_json(carbon(*base, "--prices", str(prices), "--json"))]

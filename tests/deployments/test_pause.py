@@ -7,19 +7,21 @@ import json
 import logging
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
-from uuid import uuid4
+from typing import cast
+from uuid import UUID, uuid4
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.objects import FlowRun
 from prefect.context import TaskRunContext
 
 from carbon import Option, Placement, ReplayClock, Segment, SystemClock
 from deployments import pause, segment_end
 from deployments._hold import WANTED_NOW, Hold
-from deployments._pause import AWAITING_SEGMENT, _between, _end, _paused, _whole
-from deployments._segments import TIMES, WHOLE, in_words, labels, read, segments_of, spans
+from deployments._pause import AWAITING_SEGMENT, _between, _end, _labelled, _paused, _whole
+from deployments._segments import PAUSES, TIMES, WHOLE, in_words, labels, read, segments_of, spans
 
 DAY = datetime(2026, 6, 1, tzinfo=UTC)
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -195,6 +197,26 @@ def option(segments: tuple[Segment, ...]) -> Option:
         g_per_kwh=1.0,
         slots=(),
     )
+
+
+class LateLabels:
+    """A server whose run gets its labels after it was first read."""
+
+    def __init__(self, *runs: FlowRun) -> None:
+        self.left = list(runs)
+
+    async def read_flow_run(self, _: UUID) -> FlowRun:
+        """Return what it is by now."""
+        return self.left.pop(0) if len(self.left) > 1 else self.left[0]
+
+
+@pytest.mark.parametrize(("tags", "count"), [([PAUSES], 3), ([], 0)])
+def test_a_run_that_begins_before_its_segments_are_on_it_waits(tags: list[str], count: int) -> None:
+    """It knows by its tag that they are coming; without the tag it is not kept waiting."""
+    early = flow_run().model_copy(update={"tags": tags})
+    late = early.model_copy(update={"labels": labels(THREE, SystemClock())})
+    client = cast("PrefectClient", LateLabels(early, late))
+    assert len(read(asyncio.run(_labelled(client, early.id)).labels)) == count
 
 
 def test_outside_a_deployments_run_nothing_pauses() -> None:
