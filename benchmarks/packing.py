@@ -5,8 +5,9 @@ Usage: ``python benchmarks/packing.py [TRACES]`` where TRACES is a folder with
 
 The first table packs jobs of all kinds (1 to 18 half hours, power log-normal, up to a day of slack,
 each permitted in a quarter to all of 12 pools) into 48 hours of real grids; load is the steps that
-jobs run over the steps that pools have. The last packs one four-hour job an hour, from Germany, for
-a year: what is saved against running each at once, as if home had no limit. In a single pool the
+jobs run over the steps that pools have. The second packs small fleets of such jobs: 3 to 12 pools,
+load .6 to .95, drawn by chance. The last packs one four-hour job an hour, from Germany, for a year:
+what is saved against running each at once, as if home had no limit. In a single pool the
 best plan is a linear program whose matrix has consecutive ones, so HiGHS finds it exactly.
 """
 
@@ -32,6 +33,7 @@ STEPS = 96
 POOLS = 12
 HOURS = 4
 SLACK = 24
+SMALL = 20
 SIX = ("DE", "IE", "NL", "FR", "SE-SE3", "ES")
 
 
@@ -43,6 +45,7 @@ def main() -> None:
     pack(*mixed(traces, 20, 0.5))
     print(f"first packing of this process: {time.perf_counter() - began:.1f} s (compiles once)\n")
     print_sizes(traces)
+    print_small(traces)
     print_arrival(traces)
     print_year(traces)
 
@@ -64,6 +67,28 @@ def print_sizes(traces: pl.DataFrame) -> None:
                 f"| {n:,} | {full:.2f} | {took:.2f} | {100 * packing.gap:.2f} | {possible:.2f} "
                 f"| {len(packing.unplaced)} | {peak:.0f} |"
             )
+
+
+def print_small(traces: pl.DataFrame) -> None:
+    """Print gap and wall time of small fleets."""
+    print(
+        "\n| jobs | fleets | within 1 % | all placed | gap %: median, worst "
+        "| wall s: median, worst |"
+    )
+    print("|---|---|---|---|---|---|")
+    chance = np.random.default_rng(0)
+    for low, high in ((50, 100), (100, 200), (200, 400)):
+        rows = []
+        for seed in range(SMALL):
+            n, pools = chance.integers(low, high), chance.choice([3, 6, 12])
+            packing, took = timed(*mixed(traces, n, chance.uniform(0.6, 0.95), seed, pools))
+            rows.append((100 * packing.gap, len(packing.unplaced), took))
+        gaps, unplaced, took = np.array(rows).T
+        print(
+            f"| {low} to {high} | {SMALL} | {100 * np.mean(gaps < 1):.0f} % "
+            f"| {100 * np.mean(unplaced == 0):.0f} % | {np.median(gaps):.2f}, {gaps.max():.2f} "
+            f"| {np.median(took):.2f}, {took.max():.1f} |"
+        )
 
 
 def print_arrival(traces: pl.DataFrame) -> None:
@@ -111,33 +136,35 @@ def timed(jobs: Jobs, intensity: Floats, capacity: NDArray[np.int64]) -> tuple[P
     return pack(jobs, intensity, capacity), time.perf_counter() - began
 
 
-def mixed(traces: pl.DataFrame, n: int, load: float) -> tuple[Jobs, Floats, NDArray[np.int64]]:
+def mixed(
+    traces: pl.DataFrame, n: int, load: float, seed: int = 1, pools: int = POOLS
+) -> tuple[Jobs, Floats, NDArray[np.int64]]:
     """Return jobs of all kinds, two days of real grids, and capacity for a load."""
-    rng = np.random.default_rng(1)
-    hours = traces.to_numpy().T[:POOLS]
+    rng = np.random.default_rng(seed)
+    hours = traces.to_numpy().T[:pools]
     begin = rng.integers(0, hours.shape[1] - STEPS)
     intensity = np.repeat(hours[:, begin : begin + STEPS // 2], 2, axis=1)
-    speed = rng.choice([1.0, 1.0, 1.5, 0.75], POOLS)
+    speed = rng.choice([1.0, 1.0, 1.5, 0.75], pools)
     duration = np.maximum(1, np.round(rng.integers(1, 13, n)[:, None] * speed)).astype(int)
     last = STEPS - duration.max(axis=1)
     earliest = np.floor(rng.random(n) * (last + 1)).astype(int)
-    home = rng.integers(0, POOLS, n)
-    permitted = rng.random((n, POOLS)) < rng.choice([0.25, 0.5, 1.0], n)[:, None]
+    home = rng.integers(0, pools, n)
+    permitted = rng.random((n, pools)) < rng.choice([0.25, 0.5, 1.0], n)[:, None]
     permitted[np.arange(n), home] = True
-    energy = rng.lognormal(0, 1, n)[:, None] * rng.uniform(0.45, 0.7, POOLS)
-    transfer = rng.uniform(0, 60, (n, 1)) * energy * rng.uniform(0.5, 1.5, POOLS)
+    energy = rng.lognormal(0, 1, n)[:, None] * rng.uniform(0.45, 0.7, pools)
+    transfer = rng.uniform(0, 60, (n, 1)) * energy * rng.uniform(0.5, 1.5, pools)
     jobs = Jobs(
         earliest=earliest,
         latest=np.minimum(last, earliest + rng.integers(0, 49, n)),
         duration=duration,
         energy=energy,
-        fixed=np.where(np.arange(POOLS) == home[:, None], 0.0, transfer),
+        fixed=np.where(np.arange(pools) == home[:, None], 0.0, transfer),
         permitted=permitted,
     )
-    size = rng.uniform(0.3, 2, POOLS)
+    size = rng.uniform(0.3, 2, pools)
     total = np.mean(duration, where=permitted, axis=1).sum() / load
     by_pool = np.maximum(1, total * size / size.sum() / STEPS)
-    taken = rng.choice([1, 1, 0.8, 0.9], (POOLS, STEPS))  # by reservations
+    taken = rng.choice([1, 1, 0.8, 0.9], (pools, STEPS))  # by reservations
     return jobs, intensity, np.round(by_pool[:, None] * taken / taken.mean()).astype(int)
 
 

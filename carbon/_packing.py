@@ -12,6 +12,9 @@ How it is done, in four steps:
 3. *Lanes.* Where that is not good enough, one lane after the other is filled exactly
    (:mod:`carbon._lanes`), or jobs come first, served first; the best of these plans is kept.
 4. *Repair.* Jobs move to better free places, and lanes are sequenced anew, while it pays.
+5. *Exactly.* Where that is still not good enough and jobs are few, a linear program proves the
+   bound, and integer programs put jobs back together that run at about the same time
+   (:mod:`carbon._exact`).
 
 The same input gives the same plan: chance is seeded, and no clock is read.
 """
@@ -29,6 +32,7 @@ from numpy.typing import ArrayLike
 from carbon import _kernels as kernels
 from carbon import _lanes as lanes
 from carbon._errors import BadInput
+from carbon._exact import Exact
 from carbon._kernels import Flags, Floats, Integers, Plan, Problem
 from carbon._packing_input import Jobs, problem
 
@@ -55,6 +59,10 @@ _FEW: Final = 3e-4
 _MANY: Final = 500_000
 _WORK: Final = 200_000_000
 """Placements to be looked at in one search for a better plan: about half a second."""
+_SMALL: Final = 100_000
+"""Placements of all jobs up to which linear and integer programs are solved."""
+_FINE: Final = (3e-3, 1e-3)
+"""Steps of the negotiations that begin with exact prices."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -127,18 +135,33 @@ class _Packer:
         self.unit = q.typical / np.maximum(q.capacity, 1)
         windows = (q.latest - q.earliest + 1) * q.permitted.sum(axis=1)
         self.work = max(1, int(windows.sum()))
+        self.proven = (np.ones(self.n, np.bool_), -np.inf)  # for plans that place these jobs
         many = self.work > _MANY
         self.patient, self.growth = (0.7, _GROWTH**2) if many else (0.0, _GROWTH)
 
     def make(self) -> Packing:
         """Plan from nothing."""
         plan = self._search()
-        placed = plan.pool >= 0
-        if placed.any() and not placed.all():
-            plan = self._better(self._search_again(placed), plan)
+        if (plan.pool >= 0).any() and (plan.pool < 0).any():
+            plan = self._better(self._search_again(plan), plan)
         return self._packing(plan)
 
-    def _search(self) -> Plan:
+    def _search(self, known: Plan | None = None) -> Plan:
+        best = self._approximate()
+        best = best if known is None else self._better(known, best)
+        if self.work > _SMALL or self._good_enough(best):
+            return best
+        exact = Exact(self.q)
+        prices = exact.prices(self.prices)
+        if (best.pool < 0).any() or self._bound(prices) > self._bound(self.prices):
+            self.prices = prices
+        best = min((best, *map(self._negotiate, _FINE)), key=self._value)
+        bound = self._bound(self.prices)
+        proven = exact.improve(best, self.prices, bound, _GOOD_ENOUGH * abs(bound))
+        self.proven = (np.ones(self.n, np.bool_), proven)
+        return self._settle(best)
+
+    def _approximate(self) -> Plan:
         step = self._learn()
         best = self._negotiate(step)
         if self._good_enough(best):
@@ -152,14 +175,16 @@ class _Packer:
             best = self._better(best, self._negotiate(step))
         return self._improve(best)
 
-    def _search_again(self, placed: Flags) -> Plan:
+    def _search_again(self, known: Plan) -> Plan:
         """Plan anew for the jobs that did fit.
 
         Where not all fit, prices rise without end: they prove that, and little else.
         """
+        placed = known.pool >= 0
         fewer = _Packer(_only(self.q, placed), np.zeros_like(self.prices))
-        found = fewer._search()
+        found = fewer._search(Plan(known.pool[placed], known.start[placed], known.used.copy()))
         self.prices = fewer.prices
+        self.proven = (placed, fewer.proven[1])
         pool, start = np.full(self.n, -1), np.full(self.n, -1)
         pool[placed], start[placed] = found.pool, found.start
         plan = self._empty()
@@ -175,6 +200,8 @@ class _Packer:
         kernels.negotiate(self.q, plan, new, self.prices, self.unit, 0.0)
         self._agree(plan, rise=1.0, sweeps=0)
         self._settle(plan)
+        if (plan.pool < 0).any() and self.work <= _SMALL:
+            Exact(self.q).improve(plan, self.prices, 0.0, np.inf)
         return self._packing(plan)
 
     # Prices
@@ -306,11 +333,13 @@ class _Packer:
         return not (plan.pool < 0).any() and self._packing(plan).gap < _GOOD_ENOUGH
 
     def _packing(self, plan: Plan) -> Packing:
+        placed, (jobs, proven) = plan.pool >= 0, self.proven
+        bound = self._bound(self.prices, placed)
         return Packing(
             pool=plan.pool,
             start=plan.start,
             cost=kernels.total(self.q, plan),
-            bound=self._bound(self.prices, plan.pool >= 0),
+            bound=max(bound, proven) if (placed == jobs).all() else bound,
             prices=self.prices,
         )
 

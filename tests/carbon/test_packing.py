@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from numpy.typing import NDArray
+from scipy.optimize import LinearConstraint, milp
 
 from carbon._errors import BadInput
 from carbon._packing import Packing, pack
@@ -214,6 +215,64 @@ def test_a_stream_of_like_jobs_is_packed_within_one_percent(capacity: int) -> No
     check(case, packing)
     assert not len(packing.unplaced)
     assert packing.gap < 0.01
+
+
+def tight(n: int, seed: int, load: float = 0.9) -> Case:
+    """Jobs of 1 to 12 steps in three unlike pools of few slots, at some load."""
+    rng = np.random.default_rng(seed)
+    steps, pools = 96, 3
+    duration = np.repeat(rng.integers(1, 13, n)[:, None], pools, axis=1)
+    earliest = rng.integers(0, steps - duration[:, 0] + 1)
+    energy = rng.lognormal(0, 1, (n, 1)) * rng.uniform(0.45, 0.7, pools)
+    jobs = Jobs(
+        earliest=earliest,
+        latest=np.minimum(steps - duration[:, 0], earliest + rng.integers(12, 49, n)),
+        duration=duration,
+        energy=energy,
+        fixed=energy * rng.uniform(0, 30, pools),
+        permitted=np.ones((n, pools), bool),
+    )
+    hour = np.arange(steps) / 48 * 2 * np.pi
+    intensity = np.array([[400.0], [250], [90]]) * (1 + 0.3 * np.sin(hour + np.arange(3)[:, None]))
+    slots = int(np.ceil(duration[:, 0].sum() / load / steps / pools))
+    return Case(jobs, intensity, np.full((pools, steps), slots))
+
+
+@pytest.mark.parametrize(("n", "seed"), [(85, 3), (120, 3), (240, 3)])
+def test_small_tight_fleets_are_near_the_proven_best(n: int, seed: int) -> None:
+    """Where holes cost most, programs over few jobs at a time close the gap."""
+    case = tight(n, seed)
+    packing = case.pack()
+    check(case, packing)
+    assert not len(packing.unplaced)
+    assert packing.gap < 0.01
+
+
+def exact(case: Case) -> float:
+    """Grams of the best plan of all jobs, by one integer program over every placement."""
+    at = [(j, p, s) for j in range(len(case)) for p, s in case.placements(j)]
+    runs = np.zeros((case.capacity.size + len(case), len(at)))
+    for column, (j, p, s) in enumerate(at):
+        first = p * case.capacity.shape[1] + s
+        runs[first : first + case.jobs.duration[j, p], column] = 1
+        runs[case.capacity.size + j, column] = 1
+    each = np.ones(len(case))
+    least = np.concatenate([np.full(case.capacity.size, -np.inf), each])
+    limits = LinearConstraint(runs, least, np.concatenate([case.capacity.ravel(), each]))
+    found = milp([case.cost(*one) for one in at], constraints=limits, integrality=np.ones(len(at)))
+    return float(found.fun) if found.success else np.inf
+
+
+@given(cases(most_jobs=10))
+@settings(max_examples=60, deadline=None)
+def test_few_jobs_are_placed_if_any_plan_places_them(case: Case) -> None:
+    """An integer program finds a plan of all jobs where the packer does, as good to .5 %."""
+    packing, best = case.pack(), exact(case)
+    assert (len(packing.unplaced) == 0) == np.isfinite(best)
+    if np.isfinite(best):
+        tolerance = 1e-6 * max(1.0, abs(best))
+        assert packing.bound - tolerance <= best <= packing.cost + tolerance
+        assert packing.cost <= best + 0.0051 * abs(best) + tolerance
 
 
 def test_no_jobs_no_plan() -> None:
