@@ -23,6 +23,8 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
+from carbon._candidates import SAME
+from carbon._cost_limit import cost_limit
 from carbon._decision import Option, Reservation
 from carbon._errors import BadInput
 from carbon._occupancy import capacity_steps
@@ -55,7 +57,8 @@ class FleetPlan:
         options: The placement of each request, in their order.
         alone: Requests that were planned alone, around the others: fixed ones, and those whose
             packed place broke a limit.
-        queued: Requests for which no slot is free in time: they start at once and queue.
+        queued: Requests for which no slot is free in time: they start at once and queue. One that
+            finds none, e.g. for capacity 0 by the calendar, does not keep the others from a plan.
         packed_g: Emissions of the packed requests in whole steps, in gCO2e.
         bound_g: No plan that packs the same requests in whole steps emits less.
     """
@@ -85,14 +88,18 @@ class FleetPlan:
 def plan_fleet(requests: Sequence[Request], *, step: timedelta = _STEP) -> FleetPlan:
     """Plan many requests together, within the capacity of every pool.
 
+    At a new arrival, plan again with all that has not begun, and what has as ``busy``: those that
+    can wait make room for one that cannot.
+
     Args:
         requests: What is to run; all with one fleet, one outlook, one present and the same slots
-            held by others.
+            held by others. A pool in whose zone the outlook has no intensity is not used.
         step: Length of a step: starts are multiples of it after the present moment.
 
     Raises:
         ResidencyError: No permitted pool can run a stage.
-        BadInput: A request does not fit the fleet, or the requests do not go together.
+        BadInput: A request does not fit the fleet, the requests do not go together, or a slot is
+            held in a pool that the fleet has not.
     """
     if not requests:
         return FleetPlan((), (), (), 0.0, 0.0)
@@ -113,6 +120,19 @@ def _require_one_world(requests: Sequence[Request], step: timedelta) -> None:
                     "is another one than that of the first request",
                     "Plan together what is decided at one moment, from one outlook.",
                 )
+        _require_pools(place, other)
+    for number, slot in enumerate(first.busy):
+        first.fleet.pool(slot.pool, field=f"requests[0].busy[{number}].pool")
+
+
+def _require_pools(place: int, request: Request) -> None:
+    """Refuse a request that could not even run at home, by its place."""
+    try:
+        for stage in request.workload.stages:
+            request.fleet.home_pool(stage)
+        request.fleet.jurisdictions(*request.data_classes)
+    except BadInput as error:
+        raise BadInput(f"requests[{place}].{error.field}", error.problem, error.fix) from error
 
 
 @dataclass
@@ -180,13 +200,23 @@ class _FleetPlanning:
         refusals = Refusals()
         choices = [permitted(request, stage, refusals) for stage in request.workload.stages]
         found: dict[int, _Way] = {}
+        limit = self._limit(request)
         for pools in itertools.product(*choices):
             way = self._way(request, request.chain(pools))
-            if way is not None:
+            if way is not None and sum(one.flat_usd for one in way.chain.windows) <= limit:
                 place = self.place[self._counted(way.chain).name]
                 if place not in found or way.fixed_g < found[place].fixed_g:
                     found[place] = way
         return found
+
+    @staticmethod
+    def _limit(request: Request) -> float:
+        """Return what a request may cost in USD, with room for rounding."""
+        stages = request.workload.stages
+        home = request.chain([request.fleet.home_pool(stage) for stage in stages])
+        baseline = request.baseline or home.option(request.earliest, request.deadline)
+        limit = cost_limit(request.policy, baseline)
+        return limit + abs(limit) * SAME
 
     @staticmethod
     def _counted(chain: Chain) -> Pool:
@@ -211,19 +241,7 @@ class _FleetPlanning:
         own = float(np.mean(series.known)) if series.known else 0.0
         fixed = chain.embodied_g + sum(one.kwh for one in rest) * level
         fixed += window.network_kwh * (own + level) / 2
-        usd = sum(one.flat_usd for one in chain.windows)
-        if usd > self._most_usd(request):
-            return None
         return _Way(chain, earliest, latest, duration, drawing, window.kwh / drawing, fixed)
-
-    @staticmethod
-    def _most_usd(request: Request) -> float:
-        """Return the cost limit, as far as it can be told without the time."""
-        policy = request.policy
-        home = request.chain([request.fleet.home_pool(s) for s in request.workload.stages])
-        at_home = sum(one.flat_usd for one in home.windows)
-        tolerated = at_home * (1 + policy.cost_tolerance_percent / 100)
-        return min(policy.max_cost_usd or math.inf, tolerated) + 1e-9
 
     def _pack(self, moved: Sequence[int]) -> Packing:
         shape = (len(moved), len(self.pools))
@@ -286,6 +304,9 @@ class _FleetPlanning:
         start = self.first.now + self.step * int(packing.start[index])
         option = way.chain.option(start, request.deadline)
         policy = request.policy
+        limit = self._limit(request)
+        if limit < math.inf and (option.usd is None or option.usd > limit):
+            return
         if option.g is None or option.start > option.latest_safe_start:
             return
         ceiling = policy.max_g_per_kwh

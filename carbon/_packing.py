@@ -106,7 +106,8 @@ def pack(
     Args:
         jobs: The jobs.
         intensity: gCO2e per kWh, by pool and step.
-        capacity: Jobs at a time, by pool and step, reservations taken off.
+        capacity: Jobs at a time, by pool and step, reservations taken off. Where it is 0 nobody
+            runs, and who finds no place is among the ``unplaced``.
         after: An earlier packing of the first of these jobs, in the same order and the same steps.
 
     Raises:

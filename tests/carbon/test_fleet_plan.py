@@ -28,6 +28,9 @@ from carbon import (
     Workload,
     plan,
 )
+from carbon._calendar import Blackout, utc
+from carbon._fleet import CapacityHours
+from carbon._occupancy import capacity_steps
 from carbon._series import regular
 from carbon.fleet_plan import FleetPlan, plan_fleet
 
@@ -63,10 +66,10 @@ def make_fleet(capacity: int, home: int = 100) -> Fleet:
     return Fleet(home=PLACES["DE"], residency=rules, pools=tuple(pools))
 
 
-def outlook(seed: int = 1, hours: int = 60) -> Outlook:
+def outlook(seed: int = 1, hours: int = 60, now: datetime = NOW) -> Outlook:
     """Return grids with a day and some weather."""
     chance = np.random.default_rng(seed)
-    starts, end = regular(NOW, HOUR, hours)
+    starts, end = regular(now, HOUR, hours)
     clock = np.arange(hours)
     found = {}
     for zone, level in (("DE", 350.0), ("SE-SE3", 30.0), ("US-NW-PACW", 200.0)):
@@ -74,7 +77,7 @@ def outlook(seed: int = 1, hours: int = 60) -> Outlook:
         found[zone] = IntensitySeries(
             zone, starts, end, (level * day).tolist(), "x", kind=Kind.FORECAST
         )
-    return Outlook(NOW, NOW + HOUR * hours, found, {}, {})
+    return Outlook(now, now + HOUR * hours, found, {}, {})
 
 
 def request(
@@ -211,6 +214,40 @@ def test_residency_is_no_wish() -> None:
         plan_fleet([request(nowhere, view), request(nowhere, view, data_class="moon")])
 
 
+def test_what_cannot_be_is_refused_by_name() -> None:
+    """A slot in an unknown pool, hardware or data class that is lacking, a time without zone."""
+    fleet, view = make_fleet(1), outlook()
+    one = request(fleet, view)
+    unknown = Reservation(pool="gpu-fe", start=NOW, end=NOW + HOUR)
+    with pytest.raises(BadInput, match=r"requests\[0\].busy\[0\].pool: 'gpu-fe'.*'gpu-de'"):
+        plan_fleet([replace(one, busy=(unknown,))])
+    home = tuple(pool for pool in fleet.pools if pool.name != "gpu-de")
+    lacking = fleet.model_copy(update={"pools": home})
+    with pytest.raises(BadInput, match=r"requests\[0\].pools: .* no pool for stage 'train'"):
+        plan_fleet([replace(one, fleet=lacking)])
+    with pytest.raises(BadInput, match=r"requests\[1\].data_class: 'secret'"):
+        plan_fleet([one, replace(one, data_class="secret")])
+    with pytest.raises(BadInput, match="now"):
+        plan_fleet([replace(one, now=NOW.replace(tzinfo=None))])
+
+
+def test_a_cost_limit_holds_where_electricity_is_paid_by_the_hour() -> None:
+    """A start whose price breaks the limit is not taken, although it is cleanest."""
+    fleet, view = make_fleet(1), outlook()
+    dear = {"usd_per_kwh": 1.0, "tariff": ({"from": "00:00", "to": "12:00", "usd_per_kwh": 9.0},)}
+    pools = tuple(
+        Pool.model_validate(pool.model_dump() | dear) if pool.hardware == "gpu" else pool
+        for pool in fleet.pools
+    )
+    fleet = Fleet(home=fleet.home, residency=fleet.residency, pools=pools)
+    asked = request(fleet, view, slack=30, policy=CarbonPolicy(cost_tolerance_percent=10))
+    at_home = plan(asked).baseline
+    found = plan_fleet([asked]).options[0]
+    assert at_home.usd is not None
+    assert found.usd is not None
+    assert found.usd <= at_home.usd * 1.1 + 1e-9
+
+
 wanted = st.lists(
     st.tuples(
         st.integers(5, 200),
@@ -227,16 +264,62 @@ held = st.lists(
 )
 
 
+DAYS = [
+    NOW,
+    datetime(2026, 3, 28, 12, tzinfo=UTC),  # the clocks go forward the night after
+    datetime(2025, 12, 31, 12, tzinfo=UTC),
+]
+calendars = st.sampled_from([None, 0, 1])
+
+
+def with_calendar(fleet: Fleet, nightly: int | None, now: datetime) -> Fleet:
+    """Return a fleet whose GPU pools take fewer runs at night, after a blackout at home."""
+    if nightly is None:
+        return fleet
+    night = CapacityHours.model_validate({"from": "22:00", "to": "04:30", "capacity": nightly})
+    pools = tuple(
+        pool.model_copy(update={"hours": (night,), "timezone": "Europe/Berlin"})
+        if pool.hardware == "gpu"
+        else pool
+        for pool in fleet.pools
+    )
+    sale = Blackout(name="sale", start=now + 2 * HOUR, end=now + 5 * HOUR, pools=("gpu-de",))
+    return fleet.model_copy(update={"pools": pools, "blackouts": (sale,)})
+
+
+def never_over_capacity(
+    fleet: Fleet, kept: tuple[Option, ...], busy: tuple[Reservation, ...]
+) -> None:
+    """Check each pool where a slot begins or its capacity changes, unless others alone are over."""
+    mine = [slot for option in kept for slot in option.slots]
+    for pool in fleet.pools:
+        own = [slot for slot in mine if slot.pool == pool.name]
+        others = [slot for slot in busy if slot.pool == pool.name]
+        if not own:
+            continue
+        first, last = min(slot.start for slot in own), max(slot.end for slot in own)
+        edges, values = capacity_steps(fleet, pool, first, last)
+        changes = np.array(edges[:-1])
+        for at in {*changes.tolist(), *(slot.start.timestamp() for slot in own)}:
+            taken, alone = (
+                sum(s.start.timestamp() <= at < s.end.timestamp() for s in slots)
+                for slots in ([*own, *others], others)
+            )
+            room = values[int(np.searchsorted(changes, at, side="right")) - 1]
+            assert taken <= max(room, alone), (pool.name, utc(at))
+
+
 def keeps_every_promise(
     rows: list[tuple[int, int, str, float | None]],
     taken: list[tuple[str, int, int]],
-    capacity: int,
-    home: int,
+    size: tuple[int, int],
+    now: datetime,
+    nightly: int | None,
 ) -> None:
-    """Plan a fleet and check residency, release, capacity and the bound."""
-    fleet, view = make_fleet(capacity, home), outlook()
+    """Plan a fleet and check residency, deadline, capacity and the bound."""
+    fleet, view = with_calendar(make_fleet(*size), nightly, now), outlook(now=now)
     busy = tuple(
-        Reservation(pool=pool, start=NOW + b * HOUR, end=NOW + (b + n) * HOUR)
+        Reservation(pool=pool, start=now + b * HOUR, end=now + (b + n) * HOUR)
         for pool, b, n in taken
     )
     requests = [
@@ -244,46 +327,166 @@ def keeps_every_promise(
             fleet,
             view,
             minutes,
-            slack,
             data_class=data_class,
             busy=busy,
+            now=now,
+            deadline=now + slack * HOUR,
             policy=CarbonPolicy(cost_tolerance_percent=1000, max_g_per_kwh=ceiling),
         )
         for minutes, slack, data_class, ceiling in rows
     ]
     found = plan_fleet(requests)
     kept = tuple(o for place, o in enumerate(found.options) if place not in found.queued)
-    mine = {slot.pool for option in kept for slot in option.slots}
-    for name, peak in peaks(kept, busy).items():
-        alone = peaks((), busy).get(name, 0)
-        assert name not in mine or peak <= max(alone, fleet.pool(name).capacity)
+    never_over_capacity(fleet, kept, busy)
+    assert all(option.start <= option.latest_safe_start for option in kept)
     for option, asked in zip(found.options, requests, strict=True):
-        assert option.start >= NOW
+        assert option.start >= now
         if asked.workload.data_class == "personal":
             assert all(fleet.pool(p.pool).place.jurisdiction == "EU" for p in option.placements)
     assert found.bound_g <= found.packed_g + 1e-6
 
 
-@given(wanted, held, st.integers(1, 3), st.integers(2, 6))
+sizes = st.tuples(st.integers(1, 3), st.integers(2, 6))
+
+
+@given(wanted, held, sizes, st.sampled_from(DAYS), calendars)
 @settings(max_examples=60, deadline=None)
 def test_promises(
     rows: list[tuple[int, int, str, float | None]],
     taken: list[tuple[str, int, int]],
-    capacity: int,
-    home: int,
+    size: tuple[int, int],
+    now: datetime,
+    nightly: int | None,
 ) -> None:
-    """Whatever is wanted and taken."""
-    keeps_every_promise(rows, taken, capacity, home)
+    """Whatever is wanted and taken, on days with a change of clocks and at New Year too."""
+    keeps_every_promise(rows, taken, size, now, nightly)
 
 
 @pytest.mark.slow
-@given(wanted, held, st.integers(1, 3), st.integers(2, 6))
+@given(wanted, held, sizes, st.sampled_from(DAYS), calendars)
 @settings(max_examples=2000, deadline=None)
 def test_promises_often(
     rows: list[tuple[int, int, str, float | None]],
     taken: list[tuple[str, int, int]],
-    capacity: int,
-    home: int,
+    size: tuple[int, int],
+    now: datetime,
+    nightly: int | None,
 ) -> None:
     """The same, often."""
-    keeps_every_promise(rows, taken, capacity, home)
+    keeps_every_promise(rows, taken, size, now, nightly)
+
+
+def online(
+    requests: list[Request], arrivals: list[datetime], taken: tuple[Reservation, ...] = ()
+) -> tuple[list[Option], set[int]]:
+    """Plan anew at each arrival all that has not begun; return the options and who queued.
+
+    Args:
+        requests: Who arrives.
+        arrivals: When, ascending.
+        taken: Slots that others hold all along.
+    """
+    found: dict[int, Option] = {}
+    waiting: list[int] = []
+    queued: set[int] = set()
+    for place, now in enumerate(arrivals):
+        waiting = [*(j for j in waiting if found[j].start > now), place]
+        begun = (found[j] for j in range(place) if j not in waiting)
+        held = (*taken, *(slot for option in begun for slot in option.slots))
+        busy = tuple(slot for slot in held if slot.end > now)
+        plan_now = plan_fleet([replace(requests[j], now=now, busy=busy) for j in waiting])
+        found |= dict(zip(waiting, plan_now.options, strict=True))
+        queued = (queued - {*waiting}) | {waiting[k] for k in plan_now.queued}
+    return [found[j] for j in range(len(requests))], queued
+
+
+def holds_online(
+    rows: list[tuple[int, int, int]], taken: list[tuple[str, int, int]], capacity: int
+) -> None:
+    """Let jobs arrive one by one and check start, deadline and capacity."""
+    fleet, view = make_fleet(capacity), outlook()
+    busy = tuple(
+        Reservation(pool=pool, start=NOW + b * HOUR, end=NOW + (b + n) * HOUR)
+        for pool, b, n in taken
+    )
+    arrivals = [NOW + minutes * MINUTE for minutes in sorted(row[2] for row in rows)]
+    requests = [
+        replace(request(fleet, view, minutes), deadline=at + slack * HOUR)
+        for (minutes, slack, _), at in zip(rows, arrivals, strict=True)
+    ]
+    options, queued = online(requests, arrivals, busy)
+    kept = tuple(option for place, option in enumerate(options) if place not in queued)
+    never_over_capacity(fleet, kept, busy)
+    for option, at in zip(options, arrivals, strict=True):
+        assert option.start >= at
+    assert all(option.start <= option.latest_safe_start for option in kept)
+
+
+arriving = st.lists(
+    st.tuples(st.integers(5, 120), st.integers(1, 24), st.integers(0, 900)), min_size=1, max_size=6
+)
+
+
+@given(arriving, held, st.integers(1, 2))
+@settings(max_examples=40, deadline=None)
+def test_one_by_one_keeps_what_began_and_what_is_reserved(
+    rows: list[tuple[int, int, int]], taken: list[tuple[str, int, int]], capacity: int
+) -> None:
+    """Whatever moves at an arrival: nothing begins before it came, late, or over capacity."""
+    holds_online(rows, taken, capacity)
+
+
+@pytest.mark.slow
+@given(arriving, held, st.integers(1, 2))
+@settings(max_examples=2000, deadline=None)
+def test_one_by_one_keeps_it_often(
+    rows: list[tuple[int, int, int]], taken: list[tuple[str, int, int]], capacity: int
+) -> None:
+    """The same, often."""
+    holds_online(rows, taken, capacity)
+
+
+def test_one_by_one_is_better_than_first_come_and_near_what_hindsight_gives() -> None:
+    """What has not begun moves when others come; what cannot be known before costs the rest."""
+    fleet, view, chance = make_fleet(2), outlook(hours=90), np.random.default_rng(0)
+    arrivals = [NOW + int(m) * MINUTE for m in np.sort(chance.integers(0, 1440, 24))]
+    requests = [
+        replace(request(fleet, view, int(chance.integers(20, 180))), deadline=at + 30 * HOUR)
+        for at in arrivals
+    ]
+    options, queued = online(requests, arrivals)
+    held: tuple[Reservation, ...] = ()
+    first_come = 0.0
+    for one, at in zip(requests, arrivals, strict=True):
+        option = plan(replace(one, now=at, busy=held)).chosen
+        held, first_come = (*held, *option.slots), first_come + (option.g or 0)
+    asked = [replace(one, release=at) for one, at in zip(requests, arrivals, strict=True)]
+    hindsight = plan_fleet(asked).g
+    grams = sum(option.g or 0 for option in options)
+    assert not queued
+    assert hindsight is not None
+    assert grams < first_come
+    assert grams < 1.1 * hindsight
+
+
+@given(
+    st.lists(st.tuples(st.integers(5, 150), st.integers(0, 3), st.integers(0, 24)), min_size=1),
+    st.integers(0, 2**16),
+)
+@settings(max_examples=60, deadline=None)
+def test_a_late_comer_fits_if_any_order_of_the_others_lets_it(
+    rows: list[tuple[int, int, int]], seed: int
+) -> None:
+    """One slot, and jobs that fit in one order that is known: all are placed, in any order."""
+    fleet = make_fleet(1)
+    fleet = fleet.model_copy(update={"residency": {**fleet.residency, "public": ("EU",)}})
+    only = CarbonPolicy(cost_tolerance_percent=1000, only_regions=(PLACES["DE"],))
+    view, step, free, requests = outlook(hours=200), 15 * MINUTE, NOW, []
+    for minutes, gap, slack in rows[:8]:
+        one = request(fleet, view, minutes, policy=only)
+        chain = one.chain([fleet.home_cpu, fleet.pool("gpu-de")])
+        start = free + gap * step
+        free = start + -(-timedelta(seconds=chain.windows[-1].end_p95) // step) * step
+        requests.append(replace(one, deadline=start + chain.needed + slack * step))
+    order = np.random.default_rng(seed).permutation(len(requests))
+    assert plan_fleet([requests[j] for j in order]).queued == ()
