@@ -5,12 +5,13 @@
     found = plan_fleet(requests)
     found.options[0].start, found.g, found.gap
 
-The heavy stage that uses most energy decides where a job is counted: its slot is held from the
-start of the run until the 95th percentile of its end, in whole steps. All jobs are packed together
-(:mod:`carbon._packing`); each is then laid out exactly, and what does not hold then (a limit that
-binds in between, a slot for the entry run at home) is planned alone, around all others. Jobs that
-are not free to move keep their place: work that is interactive or runs at once, and what has less
-than a step of slack.
+The heavy stage that uses most energy decides where a job is counted: a slot there is held from the
+start of the run until the 95th percentile of its end, in whole steps; a chain of several heavy
+stages is laid into that one pool, if it may, and then planned anew around all others. All jobs are
+packed together (:mod:`carbon._packing`); each is then laid out exactly, and what does not hold then
+(a limit that binds in between, a slot for the entry run at home) is planned alone, around all
+others. Jobs that are not free to move keep their place: work that is interactive or runs at once,
+and what has less than a step of slack.
 """
 
 from __future__ import annotations
@@ -25,7 +26,7 @@ import numpy as np
 
 from carbon._candidates import SAME
 from carbon._cost_limit import cost_limit
-from carbon._decision import Option, Reservation
+from carbon._crowding import held, over_capacity
 from carbon._errors import BadInput
 from carbon._occupancy import capacity_steps
 from carbon._packing import Packing, pack
@@ -36,17 +37,19 @@ from carbon._policy import Strategy
 from carbon._workload import Urgency
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Sequence
 
     from numpy.typing import NDArray
 
     from carbon._chain import Chain
+    from carbon._decision import Option
     from carbon._fleet import Pool
     from carbon._request import Request
 
 _STEP: Final = timedelta(minutes=15)
-_ENDS, _CHANGES, _BEGINS = range(3)
-"""At one moment slots end before capacity changes, and others begin after that."""
+_SWEEPS: Final = 3
+_FEW: Final = 200
+"""Requests up to which chains with several heavy stages are planned anew around the others."""
 
 
 @dataclass(frozen=True)
@@ -55,12 +58,13 @@ class FleetPlan:
 
     Attributes:
         options: The placement of each request, in their order.
-        alone: Requests that were planned alone, around the others: fixed ones, and those whose
-            packed place broke a limit.
+        alone: Requests that were planned alone, around the others: fixed ones, those whose packed
+            place broke a limit, and chains of several heavy stages that gained by it.
         queued: Requests for which no slot is free in time: they start at once and queue. One that
             finds none, e.g. for capacity 0 by the calendar, does not keep the others from a plan.
         packed_g: Emissions of the packed requests in whole steps, in gCO2e.
-        bound_g: No plan that packs the same requests in whole steps emits less.
+        bound_g: No plan that packs the same requests in whole steps emits less, each counted by one
+            heavy stage; it says little of chains with several.
     """
 
     options: tuple[Option, ...]
@@ -147,6 +151,11 @@ class _Way:
     g_per_step: float
     fixed_g: float
 
+    @property
+    def rank(self) -> tuple[int, float]:
+        """What is better first: all heavy stages in the pool where they are counted, then grams."""
+        return len(set(self.chain.heavy_pools)), self.fixed_g
+
 
 class _FleetPlanning:
     """One fleet plan in the making."""
@@ -169,11 +178,12 @@ class _FleetPlanning:
         if packing is not None:
             for index in np.argsort(packing.start, kind="stable").tolist():
                 self._lay_out(moved[index], packing, index)
-        over = self._over_capacity()
+        over = over_capacity(self.first.fleet, self.options, self.first.busy)
         for place in (*(p for p in moved if self.options[p] is None), *over):
             self._plan_alone(place)
+        self._plan_chains()
         options = tuple(option for option in self.options if option is not None)
-        crowded = set(self._over_capacity())
+        crowded = set(over_capacity(self.first.fleet, self.options, self.first.busy))
         queued = [
             place
             for place, option in enumerate(options)
@@ -205,9 +215,13 @@ class _FleetPlanning:
             way = self._way(request, request.chain(pools))
             if way is not None and sum(one.flat_usd for one in way.chain.windows) <= limit:
                 place = self.place[self._counted(way.chain).name]
-                if place not in found or way.fixed_g < found[place].fixed_g:
+                if place not in found or way.rank < found[place].rank:
                     found[place] = way
         return found
+
+    def _level(self, zone: str) -> float:
+        series = self.first.outlook.intensity.get(zone)
+        return float(np.mean(series.known)) if series is not None and series.known else 0.0
 
     @staticmethod
     def _limit(request: Request) -> float:
@@ -234,13 +248,13 @@ class _FleetPlanning:
         seconds = self.step.total_seconds()
         duration = max(1, math.ceil(window.end_p95 / seconds - 1e-9))
         drawing = min(duration, max(1, round(window.seconds / seconds)))
-        # What does not hang on the time, or hardly: transfer, hardware, light stages at home.
-        home = request.outlook.intensity.get(request.home_zone)
-        rest = [one for one in chain.windows if one is not window]
-        level = float(np.mean(home.known)) if home is not None and home.known else 0.0
-        own = float(np.mean(series.known)) if series.known else 0.0
-        fixed = chain.embodied_g + sum(one.kwh for one in rest) * level
-        fixed += window.network_kwh * (own + level) / 2
+        # What does not hang on the time, or hardly: transfer, hardware, the other stages.
+        fixed = chain.embodied_g
+        for one in chain.windows:
+            weights = list(one.weights(request.home_zone))
+            if one is window:
+                weights[0] = (weights[0][0], weights[0][1] - one.kwh)
+            fixed += sum(kwh * self._level(zone) for zone, kwh in weights)
         return _Way(chain, earliest, latest, duration, drawing, window.kwh / drawing, fixed)
 
     def _pack(self, moved: Sequence[int]) -> Packing:
@@ -277,7 +291,7 @@ class _FleetPlanning:
         """Return free slots by pool and step, less what others and fixed requests hold."""
         first, seconds = self.first.now, self.step.total_seconds()
         end = first + self.step * steps
-        held = [*self.first.busy, *(s for o in self.options if o is not None for s in o.slots)]
+        taken = [*self.first.busy, *(s for o in self.options if o is not None for s in held(o))]
         rows = []
         for pool in self.pools:
             edges, values = capacity_steps(self.first.fleet, pool, first, end)
@@ -285,7 +299,7 @@ class _FleetPlanning:
             for begin, stop, value in zip(edges, edges[1:], values, strict=False):
                 a, b = (_steps(edge - first.timestamp(), seconds) for edge in (begin, stop))
                 row[a[0] : b[1]] = np.minimum(row[a[0] : b[1]], value)
-            for slot in held:
+            for slot in taken:
                 if slot.pool == pool.name:
                     a = _steps((slot.start - first).total_seconds(), seconds)
                     b = _steps((slot.end - first).total_seconds(), seconds)
@@ -316,50 +330,47 @@ class _FleetPlanning:
             return  # what is worth a move is for the planner to say
         self.options[place] = option
 
-    def _over_capacity(self) -> list[int]:
-        """Return requests that must go elsewhere, so that no pool is over capacity."""
-        slots: dict[str, list[tuple[Reservation, int]]] = {}
-        for place, option in enumerate(self.options):
-            for slot in option.slots if option else ():
-                slots.setdefault(slot.pool, []).append((slot, place))
-        found: dict[int, None] = {}
-        for name, held in slots.items():
-            found |= dict.fromkeys(self._too_many(self.first.fleet.pool(name), held))
-        return list(found)
+    def _plan_chains(self) -> None:
+        """Plan chains of several heavy stages anew, around all others: they were packed as one.
 
-    def _too_many(self, pool: Pool, held: list[tuple[Reservation, int]]) -> Iterator[int]:
-        """Yield the requests whose slots in a pool begin when it has none left."""
-        all_slots = [*held, *((slot, -1) for slot in self.first.busy if slot.pool == pool.name)]
-        begin = min(slot.start for slot, _ in all_slots)
-        end = max(slot.end for slot, _ in all_slots)
-        edges, values = capacity_steps(self.first.fleet, pool, begin, end)
-        events = [(edge, _CHANGES, int(value)) for edge, value in zip(edges, values, strict=False)]
-        for number, (slot, _) in enumerate(all_slots):
-            events.append((slot.start.timestamp(), _BEGINS, number))
-            events.append((slot.end.timestamp(), _ENDS, number))
-        room, running = pool.capacity, dict[int, None]()
-        for _, what, number in sorted(events):
-            if what == _CHANGES:
-                room = number
-            elif what == _BEGINS:
-                running[number] = None
-            else:
-                running.pop(number, None)
-            while len(running) > room:
-                movable = [one for one in running if all_slots[one][1] >= 0]
-                if not movable:
-                    break
-                running.pop(movable[-1])
-                yield all_slots[movable[-1]][1]
+        That is done twice, from where they were packed and first come, first served.
+        """
+        heavy = [sum(one.heavy for one in r.workload.stages) for r in self.requests]
+        chains = [place for place, ways in enumerate(self.ways) if ways and heavy[place] > 1]
+        if not chains or len(self.requests) > _FEW:
+            return
+        self._improve(chains)
+        packed = self.options, self.alone
+        self.options, self.alone = [*self.options], [*self.alone]
+        for place in chains:
+            self.options[place] = None
+        for place in sorted(chains, key=lambda place: self.requests[place].deadline):
+            self._plan_alone(place)
+        self._improve(chains)
+        if self._worth(packed[0]) <= self._worth(self.options):
+            self.options, self.alone = packed
+
+    def _improve(self, chains: Sequence[int]) -> None:
+        for place in itertools.chain.from_iterable(itertools.repeat(chains, _SWEEPS)):
+            before = [self.options[place]]
+            self._plan_alone(place)
+            if self._worth(before) <= self._worth([self.options[place]]):
+                self.options[place] = before[0]
+                self.alone.pop()
+
+    @staticmethod
+    def _worth(options: Sequence[Option | None]) -> tuple[int, float]:
+        """Return how many start too late, and the grams."""
+        known = [option for option in options if option is not None]
+        late = sum(option.start > option.latest_safe_start for option in known)
+        return late, sum(option.g or 0.0 for option in known)
 
     def _plan_alone(self, place: int) -> None:
         """Plan one request around all others, exactly."""
         self.options[place] = None
         request = self.requests[place]
-        held: tuple[Reservation, ...] = tuple(
-            slot for option in self.options if option is not None for slot in option.slots
-        )
-        around = replace(request, busy=(*self.first.busy, *held))
+        others = (slot for option in self.options if option is not None for slot in held(option))
+        around = replace(request, busy=(*self.first.busy, *others))
         self.options[place] = plan(around).chosen
         self.alone.append(place)
 

@@ -214,6 +214,24 @@ def test_residency_is_no_wish() -> None:
         plan_fleet([request(nowhere, view), request(nowhere, view, data_class="moon")])
 
 
+@pytest.mark.parametrize("seed", range(4))
+def test_chains_with_two_heavy_stages_share_what_there_is(seed: int) -> None:
+    """Stages of one run take turns in one slot; all are in time, and better than first come."""
+    chance = np.random.default_rng(seed)
+    fleet, view, requests = make_fleet(1 + seed % 2), outlook(seed), []
+    for _ in range(8):
+        one = request(fleet, view, int(chance.integers(20, 120)), int(chance.integers(12, 30)))
+        rest = chance.integers(20, 120) * MINUTE
+        rank = Stage(name="rank", heavy=True, needs={"gpu": Need(p50=rest, p95=rest * 1.3)})
+        stages = (*one.workload.stages, rank)
+        workload = one.workload.model_copy(update={"stages": stages})
+        requests.append(replace(one, workload=workload))
+    found = plan_fleet(requests)
+    assert found.queued == ()
+    assert all(option.start <= option.latest_safe_start for option in found.options)
+    assert (found.g or 0) < sum(option.g or 0 for option in one_by_one(requests))
+
+
 def test_what_cannot_be_is_refused_by_name() -> None:
     """A slot in an unknown pool, hardware or data class that is lacking, a time without zone."""
     fleet, view = make_fleet(1), outlook()
