@@ -4,33 +4,17 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final
 
-from carbon._decision import Reservation
 from carbon._occupancy import capacity_steps
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from carbon._decision import Option
+    from carbon._decision import Option, Reservation
     from carbon._fleet import Fleet, Pool
 
 _ENDS, _CHANGES, _BEGINS = range(3)
 """At one moment slots end before capacity changes, and others begin after that."""
 _OTHERS: Final = -1
-
-
-def held(option: Option) -> Iterator[Reservation]:
-    """Yield the slots that a run holds; its stages take turns, so in a pool they share one slot."""
-    last: dict[str, Reservation] = {}
-    for slot in sorted(option.slots, key=lambda slot: slot.start):
-        before = last.get(slot.pool)
-        if before is not None and slot.start <= before.end:
-            end = max(before.end, slot.end)
-            last[slot.pool] = Reservation(pool=slot.pool, start=before.start, end=end)
-            continue
-        if before is not None:
-            yield before
-        last[slot.pool] = slot
-    yield from last.values()
 
 
 def over_capacity(
@@ -45,7 +29,7 @@ def over_capacity(
     """
     slots: dict[str, list[tuple[Reservation, int]]] = {}
     for place, option in enumerate(options):
-        for slot in held(option) if option else ():
+        for slot in option.slots if option else ():
             slots.setdefault(slot.pool, []).append((slot, place))
     found: dict[int, None] = {}
     for name, own in slots.items():

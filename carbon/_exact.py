@@ -146,6 +146,11 @@ class Exact:
         when = chance.integers(q.earliest[one], q.latest[one] + 1) if nowhere[one] else middle[one]
         off = np.maximum(q.earliest - when, when - q.latest - q.duration.max(axis=1))
         distance = np.where(nowhere, np.maximum(off, 0), np.abs(middle - when))
+        if chance.random() < 0.5 and plan.pool[one] >= 0:  # noqa: PLR2004 - every other time
+            # Fewer pools for longer: what runs after one another can be shifted then.
+            other = chance.integers(len(q.intensity))
+            there = (plan.pool == plan.pool[one]) | (plan.pool == other) | nowhere
+            distance = np.where(there, distance, distance + q.intensity.shape[1])
         distance[one] = -1
         return np.sort(np.argsort(distance, kind="stable")[:_TOGETHER])
 

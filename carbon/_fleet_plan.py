@@ -25,9 +25,9 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 
 from carbon._candidates import SAME
-from carbon._cost_limit import cost_limit
-from carbon._crowding import held, over_capacity
+from carbon._crowding import over_capacity
 from carbon._errors import BadInput
+from carbon._evaluation import pausing
 from carbon._occupancy import capacity_steps
 from carbon._packing import Packing, pack
 from carbon._packing_input import Jobs
@@ -228,8 +228,8 @@ class _FleetPlanning:
         """Return what a request may cost in USD, with room for rounding."""
         stages = request.workload.stages
         home = request.chain([request.fleet.home_pool(stage) for stage in stages])
-        baseline = request.baseline or home.option(request.earliest, request.deadline)
-        limit = cost_limit(request.policy, baseline)
+        at_home = (request.baseline or home.option(request.earliest, request.deadline)).usd
+        limit = request.policy.cost_limit(home.flat_usd if at_home is None else at_home)
         return limit + abs(limit) * SAME
 
     @staticmethod
@@ -251,10 +251,9 @@ class _FleetPlanning:
         # What does not hang on the time, or hardly: transfer, hardware, the other stages.
         fixed = chain.embodied_g
         for one in chain.windows:
-            weights = list(one.weights(request.home_zone))
-            if one is window:
-                weights[0] = (weights[0][0], weights[0][1] - one.kwh)
+            weights = one.weights(one.parts[0], request.home_zone)
             fixed += sum(kwh * self._level(zone) for zone, kwh in weights)
+        fixed -= window.kwh * self._level(window.zone)
         return _Way(chain, earliest, latest, duration, drawing, window.kwh / drawing, fixed)
 
     def _pack(self, moved: Sequence[int]) -> Packing:
@@ -291,7 +290,7 @@ class _FleetPlanning:
         """Return free slots by pool and step, less what others and fixed requests hold."""
         first, seconds = self.first.now, self.step.total_seconds()
         end = first + self.step * steps
-        taken = [*self.first.busy, *(s for o in self.options if o is not None for s in held(o))]
+        taken = [*self.first.busy, *(s for o in self.options if o is not None for s in o.slots)]
         rows = []
         for pool in self.pools:
             edges, values = capacity_steps(self.first.fleet, pool, first, end)
@@ -331,32 +330,45 @@ class _FleetPlanning:
         self.options[place] = option
 
     def _plan_chains(self) -> None:
-        """Plan chains of several heavy stages anew, around all others: they were packed as one.
+        """Plan anew, around all others, what was packed as one heavy stage that runs whole.
 
-        That is done twice, from where they were packed and first come, first served.
+        Those are chains of several heavy stages and stages that can pause. The best is kept of
+        three plans: from where they were packed, the tightest first, and first come, first served.
         """
-        heavy = [sum(one.heavy for one in r.workload.stages) for r in self.requests]
-        chains = [place for place, ways in enumerate(self.ways) if ways and heavy[place] > 1]
+        chains = [
+            place
+            for place, request in enumerate(self.requests)
+            if self.ways[place] and (_heavy(request) > 1 or pausing(request))
+        ]
         if not chains or len(self.requests) > _FEW:
             return
         self._improve(chains)
-        packed = self.options, self.alone
-        self.options, self.alone = [*self.options], [*self.alone]
-        for place in chains:
-            self.options[place] = None
-        for place in sorted(chains, key=lambda place: self.requests[place].deadline):
-            self._plan_alone(place)
-        self._improve(chains)
-        if self._worth(packed[0]) <= self._worth(self.options):
-            self.options, self.alone = packed
+        best = self.options, self.alone
+        for order in (sorted(chains, key=lambda p: self.requests[p].deadline), chains):
+            self.options, self.alone = [*best[0]], [*best[1]]
+            for place in chains:
+                self.options[place] = None
+            for place in order:
+                self._plan_alone(place)
+            self._improve(chains)
+            if self._worth(self.options) < self._worth(best[0]):
+                best = self.options, self.alone
+        self.options, self.alone = best
 
     def _improve(self, chains: Sequence[int]) -> None:
-        for place in itertools.chain.from_iterable(itertools.repeat(chains, _SWEEPS)):
-            before = [self.options[place]]
-            self._plan_alone(place)
-            if self._worth(before) <= self._worth([self.options[place]]):
-                self.options[place] = before[0]
-                self.alone.pop()
+        """Plan one after the other anew, as long as that gains."""
+        for _ in range(_SWEEPS):
+            gained = False
+            for place in chains:
+                before = self.options[place]
+                self._plan_alone(place)
+                if self._worth([before]) <= self._worth([self.options[place]]):
+                    self.options[place] = before
+                    self.alone.pop()
+                else:
+                    gained = True
+            if not gained:
+                return
 
     @staticmethod
     def _worth(options: Sequence[Option | None]) -> tuple[int, float]:
@@ -369,10 +381,14 @@ class _FleetPlanning:
         """Plan one request around all others, exactly."""
         self.options[place] = None
         request = self.requests[place]
-        others = (slot for option in self.options if option is not None for slot in held(option))
+        others = (slot for option in self.options if option is not None for slot in option.slots)
         around = replace(request, busy=(*self.first.busy, *others))
         self.options[place] = plan(around).chosen
         self.alone.append(place)
+
+
+def _heavy(request: Request) -> int:
+    return sum(stage.heavy for stage in request.workload.stages)
 
 
 def _steps(offset: float, seconds: float) -> tuple[int, int]:

@@ -89,15 +89,11 @@ class _Planning:
 
     def _limits(self) -> Limits:
         policy, home = self.request.policy, self.baseline
-        usd = [policy.max_cost_usd] if policy.max_cost_usd else []
-        if policy.strategy is Strategy.CLEANEST:
-            # Without a price at home it is what is known of the cost there. Of the amount: where
-            # prices are negative, home costs less than nothing.
-            at_home = self.home.flat_usd if home.usd is None else home.usd
-            usd.append(at_home + abs(at_home) * policy.cost_tolerance_percent / 100)
+        # Without a price at home it is what is known of the cost there.
+        at_home = self.home.flat_usd if home.usd is None else home.usd
         saving = policy.min_saving_percent or 0.0
         return Limits(
-            usd=min(usd, default=np.inf),
+            usd=policy.cost_limit(at_home),
             g_per_kwh=policy.max_g_per_kwh or np.inf,
             g=home.g * (1 - saving / 100) if saving and home.g is not None else np.inf,
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from datetime import datetime, time, timedelta
 from enum import StrEnum
@@ -162,6 +163,18 @@ class CarbonPolicy(BaseModel):
             for moment in readings(zone, today + timedelta(days=day), wall)
         )
         return min(moment for moment in moments if moment > release)
+
+    def cost_limit(self, home_usd: float) -> float:
+        """Return the highest cost of a run in USD; endless without a limit.
+
+        Args:
+            home_usd: What it costs at once at home.
+        """
+        limits = [self.max_cost_usd] if self.max_cost_usd else []
+        if self.strategy is Strategy.CLEANEST:
+            # Of the amount: where prices are negative, home costs less than nothing.
+            limits.append(home_usd + abs(home_usd) * self.cost_tolerance_percent / 100)
+        return min(limits, default=math.inf)
 
     def describe(self) -> str:
         """Say the policy in one plain sentence."""

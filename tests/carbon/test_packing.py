@@ -125,7 +125,7 @@ def test_keeps_capacity_window_and_residency(case: Case) -> None:
     check(case, case.pack())
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @given(cases(most_jobs=40, most_capacity=6))
 @settings(max_examples=3000, deadline=None)
 def test_keeps_capacity_window_and_residency_always(case: Case) -> None:
