@@ -86,6 +86,7 @@ class Chain:
         embodied_g: The emissions that do not hang on the time, in gCO2e.
         flat_usd: The cost that does not hang on the time.
         paused: By how many seconds pauses and restarts put its end off.
+        heavy_pools: The pools of the heavy stages.
     """
 
     request: Request
@@ -94,6 +95,7 @@ class Chain:
     embodied_g: float = field(init=False, repr=False)
     flat_usd: float = field(init=False, repr=False)
     paused: float = field(init=False, repr=False)
+    heavy_pools: tuple[Pool, ...] = field(init=False, repr=False)
 
     def __post_init__(self) -> None:
         # At once, not when they are asked for: each of many chains is asked for all of them.
@@ -108,6 +110,7 @@ class Chain:
             ("embodied_g", embodied_g),
             ("flat_usd", flat_usd),
             ("paused", paused),
+            ("heavy_pools", tuple(one.pool for one in self.windows if one.stage.heavy)),
         ):
             object.__setattr__(self, name, value)
 
@@ -151,11 +154,6 @@ class Chain:
     def names(self) -> tuple[str, ...]:
         """The name of the pool of each stage."""
         return tuple(window.pool.name for window in self.windows)
-
-    @property
-    def heavy_pools(self) -> tuple[Pool, ...]:
-        """The pools of the heavy stages."""
-        return tuple(window.pool for window in self.windows if window.stage.heavy)
 
     def blackouts(self, first: float, last: float) -> tuple[str, ...]:
         """Name the blackouts that its slots meet for starts in between, in POSIX seconds."""
@@ -215,12 +213,14 @@ class Chain:
 
     def grams(self, at: Starts) -> NDArray[np.float64]:
         """Return the emissions for each start in gCO2e; ``nan`` where the outlook has none."""
-        found = np.full(at.seconds.shape, self.embodied_g, dtype=np.float64)
-        for window in self.windows:
-            for part in window.parts:
-                for zone, kwh in window.weights(part, self.request.home_zone):
-                    found += kwh * at.intensity(zone, part.begin, part.seconds)
-        return found
+        home = self.request.home_zone
+        drawn = (
+            kwh * at.intensity(zone, part.begin, part.seconds)
+            for window in self.windows
+            for part in window.parts
+            for zone, kwh in window.weights(part, home)
+        )
+        return np.asarray(sum(drawn, start=self.embodied_g))
 
     def cost(self, at: Starts) -> NDArray[np.float64]:
         """Return the cost for each start in USD; ``nan`` where a price is needed and missing."""

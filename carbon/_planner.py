@@ -49,8 +49,14 @@ class _Planning:
         self.refusals = Refusals()
         stages = request.workload.stages
         allowed = [permitted(request, stage, self.refusals) for stage in stages]
-        self.sets = sets(request, allowed, self.refusals)
         self.home = request.chain([request.fleet.home_pool(stage) for stage in stages])
+        self.chains = [
+            self.home
+            if tuple(pool.name for pool in pools) == self.home.names
+            # Once is enough: to lay out a chain is a good part of a decision.
+            else request.chain(pools)
+            for pools in sets(request, allowed, self.refusals)
+        ]
         given = request.baseline
         if given is None or not {given.family, request.family} <= {"", given.family}:
             # Judged by a signal that is unlike today's, it would be compared with nothing.
@@ -61,13 +67,13 @@ class _Planning:
     def decide(self) -> Decision:
         request = self.request
         if request.workload.urgency is Urgency.INTERACTIVE:
-            at_home = self._last_resort().pools == self.home.pools
+            at_home = self._last_resort() is self.home
             elsewhere = "Interactive work starts at once; the policy leaves home out."
             return self._at_once(
                 Rule.INTERACTIVE, "Interactive work is never moved." if at_home else elsewhere
             )
         if request.policy.strategy is Strategy.RUN_NOW:
-            at_home = self._last_resort().pools == self.home.pools
+            at_home = self._last_resort() is self.home
             where = "at home" if at_home else "and leaves home out"
             return self._at_once(Rule.POLICY, f"The policy says to run at once {where}.")
         if self.baseline.g is None:
@@ -75,11 +81,10 @@ class _Planning:
                 Rule.SIGNAL,
                 "What the run would emit at once at home is not known, so it starts at once.",
             )
-        chains = [request.chain(pools) for pools in self.sets]
-        table = evaluate(request, chains, self.limits, self.refusals)
+        table = evaluate(request, self.chains, self.limits, self.refusals)
         if table is not None:
             return self._choose(table)
-        if all(request.deadline - chain.needed < request.earliest for chain in chains):
+        if all(request.deadline - chain.needed < request.earliest for chain in self.chains):
             return self._at_once(
                 Rule.DEADLINE, "The deadline leaves no slack, so the run starts at once."
             )
@@ -124,7 +129,7 @@ class _Planning:
         now = table.mask(LIMITS[:4]) & (table.starts == self.request.earliest.timestamp())
         entries = np.flatnonzero(now).tolist()
         chains = [table.chain(entry) for entry in entries]
-        return any(one.pools == self.home.pools and not one.paused for one in chains)
+        return any(chain is self.home for chain in chains)
 
     def _chosen(self, table: Candidates, entry: int, step: Step) -> Decision:
         least = float(table.values(by_cost=step.by_cost, waiting=step.waiting)[entry])
@@ -233,16 +238,14 @@ class _Planning:
     def _last_resort(self) -> Chain:
         """Return home where it is permitted and in time, else the quickest permitted pools."""
         request = self.request
-        chains = [request.chain(pools) for pools in self.sets]
-        quickest = min(chains, key=lambda chain: chain.needed)
-        at_home = next((chain for chain in chains if chain.pools == self.home.pools), None)
-        if at_home is None:
+        quickest = min(self.chains, key=lambda chain: chain.needed)
+        if not any(chain is self.home for chain in self.chains):
             return quickest
         in_time = [
-            request.deadline - chain.needed >= request.earliest for chain in (at_home, quickest)
+            request.deadline - chain.needed >= request.earliest for chain in (self.home, quickest)
         ]
         moved = request.policy.strategy is not Strategy.RUN_NOW and in_time == [False, True]
-        return quickest if moved and request.workload.urgency is Urgency.BATCH else at_home
+        return quickest if moved and request.workload.urgency is Urgency.BATCH else self.home
 
     def _decision(
         self,
