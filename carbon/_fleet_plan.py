@@ -102,8 +102,7 @@ def plan_fleet(requests: Sequence[Request], *, step: timedelta = _STEP) -> Fleet
 
     Raises:
         ResidencyError: No permitted pool can run a stage.
-        BadInput: A request does not fit the fleet, the requests do not go together, or a slot is
-            held in a pool that the fleet has not.
+        BadInput: A request does not fit the fleet, or the requests do not go together.
     """
     if not requests:
         return FleetPlan((), (), (), 0.0, 0.0)
@@ -125,8 +124,6 @@ def _require_one_world(requests: Sequence[Request], step: timedelta) -> None:
                     "Plan together what is decided at one moment, from one outlook.",
                 )
         _require_pools(place, other)
-    for number, slot in enumerate(first.busy):
-        first.fleet.pool(slot.pool, field=f"requests[0].busy[{number}].pool")
 
 
 def _require_pools(place: int, request: Request) -> None:

@@ -237,7 +237,7 @@ def test_what_cannot_be_is_refused_by_name() -> None:
     fleet, view = make_fleet(1), outlook()
     one = request(fleet, view)
     unknown = Reservation(pool="gpu-fe", start=NOW, end=NOW + HOUR)
-    with pytest.raises(BadInput, match=r"requests\[0\].busy\[0\].pool: 'gpu-fe'.*'gpu-de'"):
+    with pytest.raises(BadInput, match=r"busy\[0\].pool: 'gpu-fe'.*'gpu-de'"):
         plan_fleet([replace(one, busy=(unknown,))])
     home = tuple(pool for pool in fleet.pools if pool.name != "gpu-de")
     lacking = fleet.model_copy(update={"pools": home})
