@@ -22,6 +22,7 @@ from carbon._candidates import (
 from carbon._chain import Starts
 from carbon._decision import Rule
 from carbon._pauses import pauses
+from carbon._workload import Urgency
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -93,7 +94,8 @@ def _refuse(
 
 def pausing(request: Request) -> bool:
     """Tell whether a stage of the workload may be split."""
-    return any(stage.interruptible for stage in request.workload.stages)
+    deferrable = request.workload.urgency is Urgency.DEFERRABLE
+    return deferrable and any(stage.interruptible for stage in request.workload.stages)
 
 
 def wider(

@@ -34,7 +34,6 @@ from carbon._packing_input import Jobs
 from carbon._permitted import Refusals, permitted
 from carbon._planner import plan
 from carbon._policy import Strategy
-from carbon._workload import Urgency
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -201,8 +200,7 @@ class _FleetPlanning:
 
     def _ways(self, request: Request) -> dict[int, _Way]:
         """Return how a request can be packed, by place of the pool; none where it is fixed."""
-        fixed = request.workload.urgency is Urgency.INTERACTIVE or not request.may_wait
-        if fixed or request.policy.strategy is not Strategy.CLEANEST:
+        if not request.may_wait or request.policy.strategy is not Strategy.CLEANEST:
             return {}
         refusals = Refusals()
         choices = [permitted(request, stage, refusals) for stage in request.workload.stages]

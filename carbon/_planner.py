@@ -218,8 +218,11 @@ class _Planning:
         there = f"{main.g_per_kwh:.0f} gCO2e/kWh in {main.zone}" if main.g_per_kwh else main.zone
         if self.baseline.g:
             there += f"; at once at home the run would emit {amount(self.baseline.g)}"
+        best = "The best start and place within all limits"
+        if self.request.workload.urgency is Urgency.URGENT:
+            best = "Urgent work starts at once, in the best place within all limits"
         return {
-            Rule.GRID: f"The best start and place within all limits: {there}.",
+            Rule.GRID: f"{best}: {there}.",
             Rule.DEADLINE: f"The best start is the latest that is still safe: {there}.",
             Rule.COST: f"The best within the cost limit: {there}. Better ones cost too much.",
             Rule.CAPACITY: f"The best free slot: {there}. Better ones are taken.",
@@ -244,8 +247,11 @@ class _Planning:
         in_time = [
             request.deadline - chain.needed >= request.earliest for chain in (self.home, quickest)
         ]
-        moved = request.policy.strategy is not Strategy.RUN_NOW and in_time == [False, True]
-        return quickest if moved and request.workload.urgency is Urgency.BATCH else self.home
+        stays = (
+            request.policy.strategy is Strategy.RUN_NOW
+            or request.workload.urgency is Urgency.INTERACTIVE
+        )
+        return self.home if stays or in_time != [False, True] else quickest
 
     def _decision(
         self,

@@ -18,7 +18,7 @@ from carbon._occupancy import Full, full_periods
 from carbon._outlook import Outlook
 from carbon._policy import CarbonPolicy
 from carbon._series import require_utc
-from carbon._workload import Workload
+from carbon._workload import Urgency, Workload
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -44,7 +44,8 @@ class Request:
         release: When the run is wanted, if later than now; it never starts before.
         busy: Slots that other runs hold or will hold.
         data_class: Class of this run's data, on top of the workload's own.
-        may_wait: False for a stage whose run has already begun: only the place is chosen.
+        may_wait: False for a stage whose run has already begun: only the place is chosen. Never
+            true for work that is not deferrable.
         running: Whether the entry run is up already, so that going now costs no start-up.
         baseline: Running at once at home as it was judged when the run was released; by default
             it is judged now.
@@ -74,6 +75,8 @@ class Request:
             if moment is not None or name != "release":
                 # In UTC: two times of one zone are subtracted by its clock, changes left out.
                 object.__setattr__(self, name, require_utc(name, moment))
+        if self.workload.urgency is not Urgency.DEFERRABLE:
+            object.__setattr__(self, "may_wait", False)
         known = self.fleet.by_name
         for place, slot in enumerate(self.busy):
             if slot.pool not in known:

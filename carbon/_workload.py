@@ -20,9 +20,16 @@ class Hardware(StrEnum):
 
 
 class Urgency(StrEnum):
-    """Whether a workload may be moved at all."""
+    """How much a workload may be moved.
 
-    BATCH = "batch"
+    Attributes:
+        DEFERRABLE: In time and in place, as long as it ends on time.
+        URGENT: It starts at once, in the cleanest permitted place.
+        INTERACTIVE: Somebody waits for the answer (search, checkout risk): it is never moved.
+    """
+
+    DEFERRABLE = "deferrable"
+    URGENT = "urgent"
     INTERACTIVE = "interactive"
 
 
@@ -100,7 +107,7 @@ class Workload(BaseModel):
         name: Name of the entry flow.
         stages: The chain, in order.
         data_class: Class of the data it reads; the fleet's residency rules say where it may be.
-        urgency: Interactive workloads are never moved, neither in time nor in place.
+        urgency: How much it may be moved.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
@@ -108,7 +115,7 @@ class Workload(BaseModel):
     name: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]*$")]
     stages: Annotated[tuple[Stage, ...], Field(min_length=1)]
     data_class: str
-    urgency: Urgency = Urgency.BATCH
+    urgency: Urgency = Urgency.DEFERRABLE
 
     @model_validator(mode="after")
     def _unique_names(self) -> Self:

@@ -30,7 +30,7 @@ from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
 from prefect.logging import get_run_logger
 
-from carbon import CarbonPolicy, Decision, Reservation, Strategy, Urgency, Workload
+from carbon import CarbonPolicy, Decision, Reservation, Strategy, Workload
 from deployments._artifacts import publish_decision
 from deployments._guard import guard
 from deployments._hold import EARLY, WANTED_NOW, WORTH_WAITING, Hold, taken, waiting_state
@@ -255,8 +255,7 @@ def _patience(job: Job, policy: CarbonPolicy, run: FlowRun | None, trigger: Trig
     """Return how long the providers may be waited for: not at all where nothing hangs on them."""
     hold = Hold.read(run.labels) if run else None
     wanted = run is not None and run.labels.get(WANTED_NOW) is True
-    fixed = job.workload.urgency is Urgency.INTERACTIVE or policy.strategy is Strategy.RUN_NOW
-    if fixed or wanted or (hold is not None and hold.went):
+    if policy.strategy is Strategy.RUN_NOW or wanted or (hold is not None and hold.went):
         return timedelta(0)
     left = hold.latest_safe_start - trigger.clock.now() if hold else _MOST_PATIENCE
     return min(max(left, timedelta(0)), _MOST_PATIENCE)

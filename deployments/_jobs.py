@@ -14,7 +14,7 @@ from typing import Annotated, Any, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from carbon import BadInput, CarbonPolicy, Workload
+from carbon import BadInput, CarbonPolicy, Urgency, Workload
 from deployments._settings import Settings
 
 GROUP = "carbon_aware_flows.jobs"
@@ -75,6 +75,17 @@ class Job(BaseModel):
                 "heavy",
                 f"names {sorted(self.heavy)}, but the heavy stages are {sorted(stages)}",
                 "Name one execution flow for each heavy stage.",
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _nobody_waits_for_it(self) -> Self:
+        if self.workload.urgency is Urgency.INTERACTIVE:
+            raise BadInput(
+                "workload.urgency",
+                f"{self.workload.name!r} is interactive, so it is never deferred and never moved",
+                "Deploy its flow with Prefect alone, or declare it urgent: then it starts at once, "
+                "in the cleanest permitted place.",
             )
         return self
 

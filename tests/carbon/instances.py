@@ -165,7 +165,7 @@ def workloads(draw: st.DrawFn) -> Workload:
             "name": "job",
             "stages": stages,
             "data_class": draw(classes),
-            "urgency": draw(st.sampled_from(["batch"] * 19 + ["interactive"])),
+            "urgency": draw(st.sampled_from(["deferrable"] * 18 + ["urgent", "interactive"])),
         }
     )
 

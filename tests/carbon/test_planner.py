@@ -317,6 +317,18 @@ def test_small_savings_are_not_worth_a_move() -> None:
     assert not decision.breaches
 
 
+def test_urgent_work_starts_at_once_in_the_cleanest_permitted_place() -> None:
+    """However clean a later hour: place is chosen, time is not, and it never pauses."""
+    urgent = JOB.model_copy(update={"urgency": Urgency.URGENT})
+    view = outlook(SE_SE3=[60.0] * 6 + [5.0] * 18)
+    decision = plan(request(view, workload=urgent))
+    waits = plan(request(view))
+    at_once = plan(request(view, may_wait=False))
+    assert decision.chosen == at_once.chosen
+    assert decision.chosen.start == NOW < waits.chosen.start
+    assert decision.reason.startswith("Urgent work starts at once")
+
+
 def test_run_now_and_interactive_stay_at_home() -> None:
     """Neither the policy run_now nor an interactive workload is moved in time or place."""
     forced = plan(request(outlook(), CarbonPolicy(strategy=Strategy.RUN_NOW)))

@@ -25,7 +25,7 @@ HEAVY = Stage(name="train", needs={Hardware.GPU: NEED}, heavy=True)
 
 def test_batch_is_the_default() -> None:
     """A workload may be moved unless it says that it is interactive."""
-    assert chain(LIGHT).urgency is Urgency.BATCH
+    assert chain(LIGHT).urgency is Urgency.DEFERRABLE
 
 
 def test_a_stage_is_found_by_name() -> None:
