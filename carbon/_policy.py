@@ -164,6 +164,13 @@ class CarbonPolicy(BaseModel):
         )
         return min(moment for moment in moments if moment > release)
 
+    @property
+    def longest(self) -> timedelta:
+        """The longest time that there can be from release to deadline."""
+        parsed = _parse_finish_by(self.finish_by)
+        # From just after a time of the day to the same on a day that has 25 hours.
+        return parsed if isinstance(parsed, timedelta) else timedelta(hours=25)
+
     def cost_limit(self, home_usd: float) -> float:
         """Return the highest cost of a run in USD; endless without a limit.
 

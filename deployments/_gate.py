@@ -15,37 +15,46 @@ the outlook says. A run that is woken before its planned time goes at once: some
 from __future__ import annotations
 
 import logging
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from functools import cached_property
 from typing import Final, TypeAlias
 
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.concurrency.asyncio import concurrency
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
 from prefect.logging import get_run_logger
 
-from carbon import CarbonPolicy, Decision, Reservation, Strategy, Workload
+from carbon import CarbonPolicy, Decision, Reservation, Strategy, Urgency
 from deployments._artifacts import publish_decision
+from deployments._events import emit_decision
 from deployments._guard import guard
-from deployments._hold import EARLY, WANTED_NOW, WORTH_WAITING, Hold, taken, waiting_state
+from deployments._hold import (
+    EARLY,
+    HELD_LABEL,
+    WANTED_NOW,
+    WORTH_WAITING,
+    Hold,
+    held_state,
+    taken,
+    waiting_state,
+)
+from deployments._hysteresis import clearly_better
 from deployments._jobs import Job
+from deployments._mode import Mode, Switch, pinned, read_switch
+from deployments._refusal import refusals_told
 from deployments._trigger import Trigger, Verdict
 from work_pools import PLANNER_LOCK
 
 Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[logging.Logger]"
 
-_CLEARLY_BETTER_PERCENT: Final = 1.0
-"""Saving against going now that a run which has waited once needs to wait again (hysteresis).
-
-By ``benchmarks/uncertainty.py`` 1 % keeps most of what planning anew on waking wins where forecasts
-are poor, with far fewer moves than 0 %; 5 % and more throw it away.
-"""
+_HOLD: Final = timedelta(minutes=15)
+"""After so long a run that is held back looks at the switch, should no keeper have woken it."""
 
 _MOST_PATIENCE: Final = timedelta(seconds=15)
 """Longest time that a gate waits for signal providers; what they sent earlier is in store."""
@@ -75,37 +84,51 @@ async def gate(
         BadInput: A setting, the policy, the fleet or the workload is wrong.
     """
     trigger = trigger or Trigger.for_run()
-    await guard(job.workload, data_class=data_class, fleet=trigger.fleet)
-    log = get_run_logger()
     run = _this_run()
-    # Before the lock: others must not wait for our providers.
-    await trigger.refresh(patience=_patience(job, job.policy_for(policy), run, trigger))
-    async with get_client() as client:
-        async with planning(log):
-            # Read again: the engine's copy may be older than what a person has changed since.
-            run = await client.read_flow_run(run.id) if run else None
-            passage = _Passage(trigger, job.workload, job.policy_for(policy), data_class, run)
-            verdict, waits = await passage.decide(client)
-            if run is not None:
-                # Labels first: a run that wakes must find its plan.
-                await passage.write(client, run, verdict, waits=waits)
-            if run is not None and waits and not await _put_off(client, run, verdict, trigger, log):
-                verdict, waits = await passage.at_once(client), False
-                await passage.write(client, run, verdict, waits=False)
-        _tell(log, verdict.decision)
+    async with get_client() as client, refusals_told(client, run, job.name):
+        await guard(job.workload, data_class=data_class, fleet=trigger.fleet)
+        switch = await read_switch(client, job.name)
+        asked = switch.policy(job.policy_for(policy))
+        # Before the lock: others must not wait for our providers.
+        await trigger.refresh(patience=_patience(asked, run, trigger))
+        passage = _Passage(trigger, job, job.policy_for(policy), switch, data_class, run)
+        return await _pass(client, passage)
+
+
+async def _pass(client: PrefectClient, passage: _Passage) -> Decision:
+    """Let the run go, or put it off."""
+    log, trigger, run = get_run_logger(), passage.trigger, passage.run
+    async with planning(log):
+        # Read again: the engine's copy may be older than what a person has changed since.
+        run = await client.read_flow_run(run.id) if run else None
+        passage = replace(passage, run=run)
+        outcome = await passage.decide(client)
         if run is not None:
-            await publish_decision(client, verdict, trigger.settings, run_id=run.id, title=run.name)
-    if waits:
+            # Labels first: a run that wakes must find its plan.
+            await passage.write(client, run, outcome)
+        if run and outcome.waits and not await _put_off(client, run, outcome, trigger, log):
+            outcome = await passage.at_once(client)
+            await passage.write(client, run, outcome)
+    decision = outcome.verdict.decision
+    _tell(log, decision, outcome.notes)
+    if run is not None and not outcome.again:
+        mode = passage.switch.mode.value
+        emit_decision(decision, run, decision.workload, waits=outcome.waits, mode=mode)
+        await publish_decision(
+            client, outcome.verdict, trigger.settings, run_id=run.id, title=run.name
+        )
+    if outcome.waits:
         log.info("This attempt ends; the run wakes by itself at its start.")
         raise Abort("The run waits for its clean window.")
-    return verdict.decision
+    return outcome.goes.decision
 
 
 async def _put_off(
-    client: PrefectClient, run: FlowRun, verdict: Verdict, trigger: Trigger, log: Log
+    client: PrefectClient, run: FlowRun, outcome: _Outcome, trigger: Trigger, log: Log
 ) -> bool:
     """Re-time the run; ``False`` when Prefect refuses, e.g. because somebody is cancelling it."""
-    answer = await client.set_flow_run_state(run.id, waiting_state(verdict.decision, trigger.clock))
+    state = outcome.held or waiting_state(outcome.verdict.decision, trigger.clock)
+    answer = await client.set_flow_run_state(run.id, state)
     if answer.status is not SetStateStatus.ACCEPT:
         log.warning("Prefect does not let the run wait (%s), so it goes now", answer.details)
         return False
@@ -142,14 +165,42 @@ async def planning(
 
 
 @dataclass(frozen=True)
+class _Outcome:
+    """What the gate does with a run.
+
+    Attributes:
+        verdict: The decision, as it is shown.
+        goes: The decision that the run carries: another one in shadow mode.
+        waits: Whether the run puts itself off.
+        held: The state of a run that a person's switch holds back.
+        again: Whether it was held before, and all has been told.
+        notes: What the log tells beside the decision.
+    """
+
+    verdict: Verdict
+    goes: Verdict
+    waits: bool = False
+    held: State[None] | None = None
+    again: bool = False
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class _Passage:
     """One run at the gate."""
 
     trigger: Trigger
-    workload: Workload
-    policy: CarbonPolicy
+    job: Job
+    given: CarbonPolicy
+    switch: Switch
     data_class: str | None
     run: FlowRun | None
+
+    @cached_property
+    def policy(self) -> CarbonPolicy:
+        """The policy that the run is planned by."""
+        wish = pinned(self.given, self.run.labels) if self.run else self.given
+        return wish if self.switch.mode is Mode.SHADOW else self.switch.policy(wish)
 
     @cached_property
     def hold(self) -> Hold | None:
@@ -159,41 +210,78 @@ class _Passage:
     def deferrals(self) -> int:
         return self.hold.deferrals if self.hold else 0
 
-    async def decide(self, client: PrefectClient) -> tuple[Verdict, bool]:
-        """Return the decision, and whether the run waits for it."""
+    async def decide(self, client: PrefectClient) -> _Outcome:
+        """Return what the run does."""
+        notes = (self.switch.note,) if self.switch.note else ()
         busy = await self._busy(client)
+        if self._held():
+            return self._hold_back(busy, notes)
         verdict = self._plan(busy, may_wait=self._may_wait())
+        if self.switch.mode is Mode.SHADOW:
+            return self._shadow(busy, verdict, notes)
         if not self._worth_waiting(verdict.decision):
-            return verdict, False
+            return _Outcome(verdict, verdict, notes=notes)
         if self.deferrals:
             at_once = self._plan(busy, may_wait=False)
             if not self._clearly_better(verdict.decision, at_once.decision):
-                return at_once, False
-        return verdict, True
+                return _Outcome(at_once, at_once, notes=notes)
+        return _Outcome(verdict, verdict, waits=True, notes=notes)
 
-    async def at_once(self, client: PrefectClient) -> Verdict:
-        """Return the decision for a run that cannot wait."""
-        return self._plan(await self._busy(client), may_wait=False)
+    async def at_once(self, client: PrefectClient) -> _Outcome:
+        """Return what a run does that cannot wait."""
+        verdict = self._plan(await self._busy(client), may_wait=False)
+        return _Outcome(verdict, verdict)
 
-    async def write(
-        self, client: PrefectClient, run: FlowRun, verdict: Verdict, *, waits: bool
-    ) -> None:
+    def _held(self) -> bool:
+        """Tell whether a person's switch holds this run back."""
+        deferrable = self.job.workload.urgency is Urgency.DEFERRABLE
+        return self.switch.mode is Mode.HOLD and deferrable and self._may_wait()
+
+    def _hold_back(self, busy: tuple[Reservation, ...], notes: tuple[str, ...]) -> _Outcome:
+        verdict = self._plan(busy, may_wait=False)
+        why = f"Held: the Prefect variable {self.switch.variable} is {self.switch.mode.value}."
+        held = held_state(datetime.now(UTC) + _HOLD, why)
+        again = self.run is not None and self.run.labels.get(HELD_LABEL) is True
+        shown = verdict.noted(why)
+        return _Outcome(shown, verdict, waits=True, held=held, again=again, notes=(*notes, why))
+
+    def _shadow(
+        self, busy: tuple[Reservation, ...], verdict: Verdict, notes: tuple[str, ...]
+    ) -> _Outcome:
+        actual = self._plan(busy, may_wait=False, policy=self.switch.policy(self.policy))
+        note = (
+            f"Shadow mode ({self.switch.variable}): this was decided and is not done. The run "
+            f"starts at once in {actual.decision.chosen.main.region}."
+        )
+        return _Outcome(verdict.noted(note), actual, notes=(*notes, note))
+
+    async def write(self, client: PrefectClient, run: FlowRun, outcome: _Outcome) -> None:
         """Let the run carry what was decided."""
         hold = Hold.of(
-            verdict.decision,
-            deferrals=self.deferrals + waits,
-            went=not waits,
+            outcome.goes.decision,
+            deferrals=self.deferrals + outcome.waits,
+            went=not outcome.waits,
             baseline=self.hold.baseline if self.hold else None,
         )
-        await client.update_flow_run_labels(run.id, hold.labels())
+        held = {HELD_LABEL: outcome.held is not None}
+        if outcome.held:
+            # So that who wakes it before that has asked for it.
+            hold = replace(hold, start=self.trigger.clock.grid(datetime.now(UTC) + _HOLD))
+        await client.update_flow_run_labels(run.id, {**hold.labels(), **held})
 
     async def _busy(self, client: PrefectClient) -> tuple[Reservation, ...]:
         return await taken(client, self.trigger.clock.now(), but=self.run.id if self.run else None)
 
-    def _plan(self, busy: tuple[Reservation, ...], *, may_wait: bool) -> Verdict:
+    def _plan(
+        self,
+        busy: tuple[Reservation, ...],
+        *,
+        may_wait: bool,
+        policy: CarbonPolicy | None = None,
+    ) -> Verdict:
         return self.trigger.decide(
-            self.workload,
-            self.policy,
+            self.job.workload,
+            policy or self.policy,
             self.hold.deadline if self.hold else self.policy.deadline(self._release()),
             busy=busy,
             data_class=self.data_class,
@@ -242,16 +330,10 @@ class _Passage:
         """Tell whether waiting again beats going now: it keeps a limit, or saves clearly more."""
         if len(later.breaches) < len(at_once.breaches):
             return True
-        by_cost = self.policy.strategy is Strategy.CHEAPEST
-        then = later.chosen.usd if by_cost else later.chosen.g
-        now = at_once.chosen.usd if by_cost else at_once.chosen.g
-        if then is None or now is None:
-            return False
-        # Of the amount, and by something: prices may be negative, and nothing.
-        return then < now and then <= now - abs(now) * _CLEARLY_BETTER_PERCENT / 100
+        return clearly_better(later.chosen, at_once.chosen, self.policy)
 
 
-def _patience(job: Job, policy: CarbonPolicy, run: FlowRun | None, trigger: Trigger) -> timedelta:
+def _patience(policy: CarbonPolicy, run: FlowRun | None, trigger: Trigger) -> timedelta:
     """Return how long the providers may be waited for: not at all where nothing hangs on them."""
     hold = Hold.read(run.labels) if run else None
     wanted = run is not None and run.labels.get(WANTED_NOW) is True
@@ -266,8 +348,8 @@ def _this_run() -> FlowRun | None:
     return context.flow_run if context else None
 
 
-def _tell(log: Log, decision: Decision) -> None:
+def _tell(log: Log, decision: Decision, notes: Sequence[str]) -> None:
     log.info(decision.headline)
     log.info(decision.reason)
-    for note in (*decision.breaches, *decision.degraded):
+    for note in (*notes, *decision.breaches, *decision.degraded):
         log.warning(note)

@@ -27,8 +27,14 @@ if TYPE_CHECKING:
 AWAITING = "AwaitingCleanWindow"
 """Name of the state of a run that waits for its start; Prefect never marks it Late."""
 
+HELD = "HeldByPerson"
+"""Name of the state of a run that waits because somebody has set the switch so."""
+
 _PAGE = 200
 _PREFIX = "carbon."
+HELD_LABEL = _PREFIX + "held"
+"""Label of a run that the switch has held back."""
+
 WANTED_NOW = _PREFIX + "wanted_now"
 """Label of a run that a person has started: its gate lets it go, whatever the plan."""
 
@@ -86,6 +92,7 @@ class Hold:
         chosen = decision.chosen
         # Every key each time: labels are merged, and an old number must not outlive its decision.
         told: dict[str, str | float] = {
+            "job": decision.workload,
             "pool": chosen.main.pool,
             "region": chosen.main.region,
             "end": chosen.end.isoformat(),
@@ -158,6 +165,14 @@ class Hold:
             and isinstance(value, str | int | float)
         }
 
+    @staticmethod
+    def starting(now: datetime) -> dict[str, bool | str]:
+        """Return the label of a run that is woken now, so that its gate plans it anew.
+
+        Woken before its planned start it would go at once: somebody would have asked for it.
+        """
+        return {_PREFIX + "start": now.isoformat()}
+
     def labels(self) -> dict[str, str | int | float]:
         """Return the labels to write."""
         told = {_PREFIX + key: value for key, value in self.decision.items()}
@@ -186,13 +201,28 @@ def _moment(label: object) -> datetime:
     return moment
 
 
+def held_state(until: datetime, why: str) -> State[None]:
+    """Return the state of a run that a person's switch holds back.
+
+    Args:
+        until: When it looks again, should the keeper not have woken it; by the wall clock.
+        why: What holds it.
+    """
+    return Scheduled(
+        scheduled_time=until,
+        name=HELD,
+        message=f"{why} It starts when that changes. To start it at once: carbon release, with "
+        "the run's id.",
+    )
+
+
 def waiting_state(decision: Decision, clock: Clock) -> State[None]:
     """Return the state of a run that waits for its planned start."""
     message = (
         f"{decision.headline} Deadline {decision.deadline:%a %d %b %H:%M} UTC; starts "
         f"{decision.chosen.latest_safe_start:%a %d %b %H:%M} UTC at the latest, "
         "whatever the grid does. "
-        "To start it at once: carbon start, with the run's id."
+        "To start it at once: carbon release, with the run's id."
     )
     return Scheduled(
         scheduled_time=clock.wall(decision.chosen.start), name=AWAITING, message=message
@@ -210,11 +240,17 @@ async def taken(
         but: The run that is being planned.
     """
     slots: list[Reservation] = []
-    async for run in _live(client):
-        hold = Hold.read(run.labels) if run.id != but else None
-        started = run.state is not None and run.state.type is StateType.RUNNING
-        slots += _present(hold.slots if hold else (), now, started=started)
+    async for run in live_runs(client):
+        if run.id != but:
+            slots += slots_of(run, now)
     return tuple(slots)
+
+
+def slots_of(run: FlowRun, now: datetime) -> Iterator[Reservation]:
+    """Yield the pool slots that a live run holds or will hold, as they stand now."""
+    hold = Hold.read(run.labels)
+    started = run.state is not None and run.state.type is StateType.RUNNING
+    yield from _present(hold.slots if hold else (), now, started=started)
 
 
 def _present(
@@ -236,7 +272,7 @@ def _present(
             yield slot.model_copy(update={"start": now, "end": now + left})
 
 
-async def _live(client: PrefectClient) -> AsyncIterator[FlowRun]:
+async def live_runs(client: PrefectClient) -> AsyncIterator[FlowRun]:
     """Yield every run that has not ended; runs without a plan are for the caller to pass over."""
     state = FlowRunFilterState(type=FlowRunFilterStateType(any_=_LIVE))
     offset = 0

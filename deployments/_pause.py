@@ -191,7 +191,7 @@ def _paused(following: Segment, done: int, count: int) -> State[None]:
     message = (
         f"Paused after segment {done} of {count}, at a checkpoint; goes on by itself at "
         f"{_time(following.start)}, when the grid is cleaner or cheaper. "
-        "To let it go on at once, and to its end: carbon start, with the run's id."
+        "To let it go on at once, and to its end: carbon release, with the run's id."
     )
     return Scheduled(scheduled_time=following.start, name=AWAITING_SEGMENT, message=message)
 

@@ -7,12 +7,17 @@ stage and permitted pool: Prefect cannot move a run to another pool, so each poo
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 import yaml
 
 from carbon import BadInput, Fleet, Pool, ResidencyError, Stage
+from deployments._events import Event
 from deployments._jobs import Job
+
+_GOES_ON: Final = ("Cancelled", "Completed", "Crashed", "Failed", "Running")
+"""States that show that a run has gone on."""
 
 _HEADER = """\
 # Every deployment of this project. Rendered from the fleet file and the jobs: do not edit by hand,
@@ -20,6 +25,7 @@ _HEADER = """\
 #
 # entry            one per workload; schedules, the UI's form and API calls land here
 # one per pool     where a heavy stage may run; the trigger chooses among them
+# keeper           looks after runs that wait, every five minutes, and when one is late
 """
 
 
@@ -45,14 +51,17 @@ def render(fleet: Fleet, jobs: Iterable[Job]) -> str:
         BadInput: A job does not fit the fleet.
     """
     deployments: list[dict[str, Any]] = []
+    watched: list[dict[str, Any]] = []
     for job in jobs:
         fleet.check(job.workload)
         deployments.append(_entry(job, fleet))
+        watched.append(_watch(job))
         for stage in job.workload.stages:
             if stage.heavy:
                 deployments += [
                     _execution(job, stage, pool) for pool in execution_pools(fleet, job, stage)
                 ]
+    deployments.append(_keeper(fleet, watched))
     document = {
         "name": "carbon-aware-flows",
         "build": None,
@@ -127,6 +136,51 @@ def _entry(job: Job, fleet: Fleet) -> dict[str, Any]:
         "work_pool": {"name": fleet.home_cpu.name},
         "parameters": {"policy": job.policy.model_dump(mode="json", exclude_defaults=True)},
         "schedules": [schedule.model_dump() for schedule in job.schedules],
+    }
+
+
+def _keeper(fleet: Fleet, watched: list[dict[str, Any]]) -> dict[str, Any]:
+    return {
+        "name": "keeper",
+        "description": (
+            "Moves waiting runs when the outlook is clearly better, makes room when capacity "
+            "shrinks, and tells of runs that are late. Waiting runs start at their time without it."
+        ),
+        "entrypoint": "deployments.keeper.keeper",
+        "tags": ["carbon-aware", "keeper"],
+        "work_pool": {"name": fleet.home_cpu.name},
+        "concurrency_limit": {"limit": 1, "collision_strategy": "CANCEL_NEW"},
+        "schedules": [
+            {"slug": "every-five-minutes", "cron": "*/5 * * * *", "timezone": "UTC", "active": True}
+        ],
+        "triggers": watched,
+    }
+
+
+def _watch(job: Job) -> dict[str, Any]:
+    """Return the second net for a job's deadlines: an automation that calls the keeper.
+
+    Proactive: when a run that was planned has not gone on by the time at which it should have
+    started at the latest, whatever has become of the keeper's schedule.
+    """
+    run = sum(
+        (min(need.p95 for need in stage.needs.values()) for stage in job.workload.stages),
+        timedelta(0),
+    )
+    within = max(job.policy.longest - run, timedelta(minutes=10))
+    return {
+        "type": "event",
+        "enabled": True,
+        "name": f"carbon-deadline-{job.name}",
+        "description": f"A run of {job.name} has not started although it was to: call the keeper.",
+        "posture": "Proactive",
+        "match": {"prefect.resource.id": "prefect.flow-run.*"},
+        "match_related": {"prefect.resource.role": "flow", "prefect.resource.name": job.name},
+        "after": [Event.MADE.value],
+        "expect": [f"prefect.flow-run.{state}" for state in _GOES_ON],
+        "for_each": ["prefect.resource.id"],
+        "threshold": 1,
+        "within": within // timedelta(seconds=1),
     }
 
 

@@ -38,7 +38,7 @@ class Submission(BaseModel):
         created: False when this key had been submitted before; then the run is the first one.
         state: Name of its state.
         decision: What was decided; ``None`` for a run that was there already, which carries its own
-            (``carbon explain``).
+            (``carbon why``).
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")

@@ -33,10 +33,20 @@ _PATIENCE: Final = timedelta(seconds=15)
 
 @dataclass(frozen=True)
 class Verdict:
-    """A decision and the outlook that it was made from."""
+    """A decision and what it was made from."""
 
     decision: Decision
-    outlook: Outlook
+    request: Request
+
+    @property
+    def outlook(self) -> Outlook:
+        """The outlook that it was made from."""
+        return self.request.outlook
+
+    def noted(self, note: str) -> Verdict:
+        """Return it with a note before the reason of the decision."""
+        reason = f"{note} {self.decision.reason}"
+        return Verdict(self.decision.model_copy(update={"reason": reason}), self.request)
 
 
 @dataclass(frozen=True)
@@ -168,7 +178,7 @@ class Trigger:
             baseline=baseline,
         )
         decision = plan(request).model_copy(update={"clock": self.clock.describe()})
-        return Verdict(decision, outlook)
+        return Verdict(decision, request)
 
     def outlook(
         self, now: datetime, end: datetime, *, heard: Sequence[StoredSource] | None = None

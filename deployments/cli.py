@@ -4,8 +4,12 @@
 
     carbon plan image-embeddings --finish-by 12h        where and when would it run, and why
     carbon submit image-embeddings --param images=...   ask for a run
-    carbon explain FLOW_RUN                             why is this run where it is
-    carbon start FLOW_RUN                               start a waiting run at once
+    carbon status                                       what waits, until when, and why
+    carbon why FLOW_RUN                                 why is this run where it is
+    carbon release FLOW_RUN                             start a waiting run at once
+    carbon pin FLOW_RUN REGION                          say in which region it runs
+    carbon mode run_now                                 the switch for all runs
+    carbon keep                                         one pass of the keeper, from here
     carbon pools                                        what Prefect has, against the fleet file
     carbon pools apply                                  create and update the pools in Prefect
     carbon deployments render                           write prefect.yaml
@@ -37,9 +41,9 @@ from deployments._advice import advice, asked_again, learned, nobody_asked, stan
 from deployments._arguments import Picture, Whole, parameters, write
 from deployments._ask import ask_prefect
 from deployments._backtest import backtest
-from deployments._explain import explain_run
 from deployments._jobs import job as find_job
 from deployments._jobs import jobs
+from deployments._on_call import Json, add_verbs
 from deployments._outlook_picture import outlook_picture
 from deployments._picture import decision_picture
 from deployments._render import check_rendered, render
@@ -54,7 +58,6 @@ from deployments._screen import (
     tell,
 )
 from deployments._settings import Settings
-from deployments._step_in import start_run
 from deployments._submit import submit as submit_run
 from deployments._trigger import Trigger
 from deployments._zones import beliefs, price_findings, report
@@ -70,8 +73,8 @@ deployments = App(name="deployments", help="prefect.yaml: render it, or check it
 app.command(pools)
 app.command(deployments)
 app.command(backtest)
+add_verbs(app)
 
-Json = Annotated[bool, Parameter(name="--json", negative="", help="Print JSON for machines.")]
 Policy = Annotated[CarbonPolicy | None, Parameter(name="*")]
 
 
@@ -147,36 +150,6 @@ def submit(
             f"Already submitted under this key: {run} is {escape(made.state)}. "
             "To run it once more, retry it in the Prefect UI or give another key."
         )
-
-
-@app.command
-def explain(flow_run: str, *, json: Json = False) -> None:
-    """Say why a run is where it is: its plan, from the run itself.
-
-    Parameters
-    ----------
-    flow_run
-        Id or name of the flow run, or the address of its page.
-    """
-    told = ask_prefect(explain_run(flow_run))
-    if json:
-        out.print_json(told.model_dump_json())
-    else:
-        out.print(escape(told.text))
-
-
-@app.command
-def start(flow_run: str, *, json: Json = False) -> None:
-    """Start a waiting run at once, whatever its plan says.
-
-    Parameters
-    ----------
-    flow_run
-        Id or name of the flow run, or the address of its page.
-    """
-    run = ask_prefect(start_run(flow_run))
-    told = {"flow_run_id": str(run.id), "name": run.name}
-    tell(f"{run.name} starts now.", told, as_json=json)
 
 
 @app.command

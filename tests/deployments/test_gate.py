@@ -27,7 +27,7 @@ from carbon import CarbonPolicy, Decision
 from deployments import AWAITING, Schedule, gate
 from deployments._hold import Hold
 from deployments._render import render
-from deployments._step_in import start_run
+from deployments._step_in import release_run
 from tests.deployments.conftest import NEEDED, SPEED, register_pools
 from tests.deployments.lab import JOB
 from work_pools import PLANNER_LOCK
@@ -143,7 +143,7 @@ def test_run_that_is_moved_to_now_goes_at_once(lab: Lab, asked: Waiting) -> None
     """A person who starts a waiting run, or reschedules it to now, gets it now."""
     held = lab.until("the run waits", lambda: run if _waits(run := lab.run(asked.moved)) else None)
     lab.until("its process has ended", lambda: not lab.processes(asked.moved), seconds=30)
-    assert asyncio.run(start_run(held.name)).id == asked.moved
+    assert asyncio.run(release_run(held.name)).id == asked.moved
     lab.until("a worker carries it out", lambda: lab.processes(asked.moved), seconds=30)
     run = lab.ended(asked.moved)
     assert run.state_name == "Completed"
@@ -154,7 +154,7 @@ def test_run_that_is_moved_to_now_goes_at_once(lab: Lab, asked: Waiting) -> None
 
 def test_run_that_is_started_before_it_was_planned_goes_at_once(lab: Lab, asked: Waiting) -> None:
     """A person starts a run that no gate has seen yet: its gate does not put it off."""
-    asyncio.run(start_run(f"http://ui/runs/flow-run/{asked.unplanned}?tab=Logs"))
+    asyncio.run(release_run(f"http://ui/runs/flow-run/{asked.unplanned}?tab=Logs"))
     run = lab.ended(asked.unplanned)
     assert run.state_name == "Completed"
     assert run.run_count == 1
@@ -211,7 +211,7 @@ def test_run_waits_and_holds_no_process(
     early = asked.wakes - _due(run)
     assert timedelta(seconds=-1) < early < timedelta(seconds=5)
     assert run.state
-    assert "carbon start" in (run.state.message or "")
+    assert "carbon release" in (run.state.message or "")
 
 
 @pytest.mark.parametrize("name", ["rest", "cron"])

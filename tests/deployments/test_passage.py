@@ -62,7 +62,7 @@ def test_slots_of_a_pool_that_has_left_the_fleet_file_stop_nobody(trigger: Trigg
 
 
 def test_a_run_that_a_person_has_started_does_not_wait(trigger: Trigger) -> None:
-    """`carbon start` leaves a label, for a run may not have been planned yet."""
+    """`carbon release` leaves a label, for a run may not have been planned yet."""
     assert passage(trigger, flow_run())._may_wait()
     assert not passage(trigger, flow_run(**{WANTED_NOW: True}))._may_wait()
 

@@ -112,7 +112,7 @@ def test_the_state_of_a_pause_says_when_and_how_to_go_on() -> None:
     """People read it on the run's page."""
     state = _paused(THREE[1], 1, 3)
     assert (state.name, state.state_details.scheduled_time) == (AWAITING_SEGMENT, THREE[1].start)
-    for told in ("segment 1 of 3", "Mon 01 Jun 04:00 UTC", "carbon start"):
+    for told in ("segment 1 of 3", "Mon 01 Jun 04:00 UTC", "carbon release"):
         assert told in (state.message or "")
 
 

@@ -24,9 +24,9 @@ from prefect.states import Cancelled
 from carbon import CarbonPolicy
 from deployments import AWAITING_SEGMENT, dispatch
 from deployments._dispatch import _again
-from deployments._explain import explain_run
 from deployments._picture import decision_picture
-from deployments._step_in import start_run
+from deployments._step_in import release_run
+from deployments._why import explain_run
 from tests.deployments.lab import RELAY
 
 if TYPE_CHECKING:
@@ -81,7 +81,7 @@ def legs(lab: Lab) -> Mapping[str, Leg]:
             paused = await _paused(lab, client)
             told = {label: (await explain_run(run.name)).text for label, run in paused.items()}
             storm.set()
-            await start_run(paused["started"].name)
+            await release_run(paused["started"].name)
             await _cancel_parent(client, paused["cancelled"])
         return {label: (run, told[label]) for label, run in paused.items()}
 
@@ -156,9 +156,9 @@ def test_a_pause_counts_as_no_run_time(legs: Mapping[str, Leg]) -> None:
 
 
 def test_a_paused_run_says_what_it_does(legs: Mapping[str, Leg]) -> None:
-    """Its state and `carbon explain` say when it goes on, and how to make it."""
+    """Its state and `carbon why` say when it goes on, and how to make it."""
     told = legs["undisturbed"].told
-    for text in ("segment 1 of 2", "goes on by itself", "carbon start", "In segments", "Jun"):
+    for text in ("segment 1 of 2", "goes on by itself", "carbon release", "In segments", "Jun"):
         assert text in told
 
 

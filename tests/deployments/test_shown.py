@@ -14,11 +14,11 @@ from carbon import CarbonPolicy, NoSignal, SignalSource, TypicalDay
 from carbon.testing import BrokenSource, FakeClock, StaticSource
 from deployments import Settings, Trigger, Verdict
 from deployments._artifacts import explain, option_rows, refusal_rows
-from deployments._explain import Explanation
 from deployments._hold import Hold
 from deployments._picture import _bands, decision_picture
 from deployments._segments import in_words, segments_of
 from deployments._shown import table_cells
+from deployments._why import Explanation
 from tests.deployments.lab import JOB, RELAY
 from work_pools import load_fleet
 
@@ -63,7 +63,7 @@ def evil(tmp_path: Path) -> Verdict:
     decision = found.decision
     refusals = tuple(row.model_copy(update={"reason": EVIL}) for row in decision.refusals)
     told = {"workload": EVIL, "reason": EVIL, "policy": EVIL, "breaches": (EVIL,), "clock": EVIL}
-    return Verdict(decision.model_copy(update={**told, "refusals": refusals}), found.outlook)
+    return Verdict(decision.model_copy(update={**told, "refusals": refusals}), found.request)
 
 
 def _rendered(markdown: str) -> str:
@@ -180,7 +180,7 @@ def _told(**changes: object) -> str:
         "name": "calm-eel",
         "state": "Completed",
         "ended": True,
-        "stage_of": None,
+        "stage_of": "",
         "message": "",
         "plan": {"pool": "green", "start": "2026-06-01T12:34:56.789+00:00", "breaches": "none"},
     } | changes
@@ -193,6 +193,6 @@ def test_an_explanation_says_what_it_speaks_of() -> None:
     assert "Mon 2026-06-01 12:34 UTC" in _told()
     assert "Gave way" not in _told()
     assert "last plan" not in _told(state="Running", ended=False)
-    assert "stage of another run" in _told(stage_of=uuid4(), plan={})
+    assert "stage of busy-bee, whose plan" in _told(stage_of="busy-bee")
     assert "never planned" in _told(plan={})
     assert "not planned this run yet" in _told(plan={}, ended=False)

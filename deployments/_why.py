@@ -1,4 +1,4 @@
-"""Explain: why a run is where it is, read from the run itself."""
+"""Why a run is where it is, read from the run itself; also long after it has ended."""
 
 from __future__ import annotations
 
@@ -8,7 +8,13 @@ from datetime import datetime
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterName
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    ArtifactFilterKey,
+    FlowRunFilter,
+    FlowRunFilterName,
+)
 from prefect.client.schemas.objects import FlowRun
 from prefect.exceptions import ObjectNotFound
 from pydantic import BaseModel, ConfigDict
@@ -18,6 +24,7 @@ from deployments._hold import Hold
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _TOLD = {
+    "job": "Job",
     "reason": "Why",
     "pool": "Pool",
     "region": "Region",
@@ -34,6 +41,20 @@ _TOLD = {
 }
 
 
+class Told(BaseModel):
+    """One decision on a run.
+
+    Attributes:
+        at: When it was made, by the wall clock.
+        headline: What was decided.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: datetime
+    headline: str
+
+
 class Explanation(BaseModel):
     """What a run says about its own plan.
 
@@ -42,9 +63,11 @@ class Explanation(BaseModel):
         name: Its name.
         state: Name of its state.
         ended: Whether it has ended.
-        stage_of: Id of the task run that it is a stage of; ``None`` for a run of its own.
+        stage_of: Name of the run that it is a stage of, whose plan is told then; empty for a run of
+            its own.
         message: Message of that state.
         plan: The labels that carry its plan; empty for a run that no trigger has planned.
+        decisions: What was decided on it, the first one first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -53,9 +76,10 @@ class Explanation(BaseModel):
     name: str
     state: str
     ended: bool
-    stage_of: UUID | None
+    stage_of: str
     message: str
     plan: dict[str, str | int | float]
+    decisions: tuple[Told, ...] = ()
 
     @property
     def text(self) -> str:
@@ -65,7 +89,7 @@ class Explanation(BaseModel):
     def _lines(self) -> Iterator[str]:
         yield f"{self.name} is {self.state}. {self.message}".strip()
         if self.stage_of:
-            yield "It is a stage of another run: see the plan of the run that it belongs to."
+            yield f"It is a stage of {self.stage_of}, whose plan this is:"
         elif not self.plan:
             yield (
                 "The trigger never planned this run."
@@ -78,6 +102,10 @@ class Explanation(BaseModel):
             value = self.plan.get(key)
             if value not in {None, "none", "no"}:
                 yield f"  {title:<18} {_readable(value)}"
+        if len(self.decisions) > 1:
+            yield "What was decided:"
+            for told in self.decisions:
+                yield f"  {told.at:%a %Y-%m-%d %H:%M} UTC  {told.headline}"
 
 
 def _readable(value: object) -> str:
@@ -99,15 +127,40 @@ async def explain_run(flow_run: str) -> Explanation:
     """
     async with get_client() as client:
         run = await find_run(client, flow_run)
+        entry = await _entry(client, run)
+        decisions = await _decisions(client, entry)
     return Explanation(
         flow_run_id=run.id,
         name=run.name,
         state=run.state.name if run.state else "unknown",
         ended=run.state is not None and run.state.is_final(),
-        stage_of=run.parent_task_run_id,
+        stage_of=entry.name if entry.id != run.id else "",
         message=(run.state.message if run.state else None) or "",
-        plan=Hold.told(run.labels),
+        plan=Hold.told(entry.labels),
+        decisions=decisions,
     )
+
+
+async def _entry(client: PrefectClient, run: FlowRun) -> FlowRun:
+    """Return the run that a run is a stage of; itself where it is none, or that one is gone."""
+    if run.parent_task_run_id is None:
+        return run
+    try:
+        task_run = await client.read_task_run(run.parent_task_run_id)
+        return await client.read_flow_run(task_run.flow_run_id) if task_run.flow_run_id else run
+    except ObjectNotFound:
+        return run
+
+
+async def _decisions(client: PrefectClient, run: FlowRun) -> tuple[Told, ...]:
+    """Return what was decided on a run, from its artifacts."""
+    own = ArtifactFilter(
+        flow_run_id=ArtifactFilterFlowRunId(any_=[run.id]),
+        key=ArtifactFilterKey(like_="decision-%"),
+    )
+    found = await client.read_artifacts(artifact_filter=own, limit=200)
+    told = [Told(at=one.created, headline=one.description or "") for one in found if one.created]
+    return tuple(sorted(told, key=lambda one: one.at))
 
 
 async def find_run(client: PrefectClient, flow_run: str) -> FlowRun:

@@ -1,0 +1,355 @@
+"""The keeper: brings runs that wait in line with what is known now, as often as you like.
+
+Level-triggered: it looks at what is, not at what has happened, so a pass that was missed, killed or
+run twice at once does no harm. Each waiting run has its own wake-up and needs no keeper to start.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from enum import StrEnum
+from typing import Final
+from uuid import UUID
+
+from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.responses import SetStateStatus
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Cancelled, Scheduled
+from pydantic import BaseModel, ConfigDict
+
+from carbon import Option, Reservation, Rule
+from deployments._artifacts import publish_decision
+from deployments._events import Event, emit, emit_decision
+from deployments._gate import Log, planning
+from deployments._hold import WANTED_NOW, Hold, live_runs, slots_of, taken, waiting_state
+from deployments._hysteresis import clearly_better
+from deployments._jobs import Job
+from deployments._mode import Mode, Switch, read_switch
+from deployments._trigger import Trigger, Verdict
+from deployments._waiting import Waiting, waiting
+
+EXECUTION: Final = "execution"
+"""Tag of the deployments of heavy stages, and of their runs."""
+
+_AT_RISK: Final = "carbon.at_risk"
+"""Label of a run whose lateness has been told."""
+
+_GRACE: Final = timedelta(minutes=1)
+"""By the wall clock: how late a run may be before people are told; a worker needs its time."""
+
+_STUCK: Final = timedelta(minutes=10)
+"""How long a run may be Pending: its worker has died between taking it and starting it."""
+
+_NOT_TO_BE_HAD: Final = {Rule.RESIDENCY, Rule.POLICY, Rule.CAPACITY}
+"""What keeps a pool from a run, however good it is."""
+
+
+class Step(StrEnum):
+    """What the keeper has done with a run."""
+
+    MOVED = "moved"
+    RELEASED = "released"
+    RESCUED = "rescued"
+    LATE = "late"
+    CLOSED = "closed"
+
+
+class Change(BaseModel):
+    """One thing that was done, and why.
+
+    Attributes:
+        flow_run_id: Id of the run.
+        name: Its name.
+        what: What was done.
+        why: Why.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flow_run_id: UUID
+    name: str
+    what: Step
+    why: str
+
+
+class KeeperReport(BaseModel):
+    """What one pass found and did.
+
+    Attributes:
+        waiting: How many runs wait.
+        changes: What was done.
+        notes: What is wrong with the switch, and what could not be looked at.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    waiting: int
+    changes: tuple[Change, ...]
+    notes: tuple[str, ...]
+
+    @property
+    def headline(self) -> str:
+        """Return it in one line."""
+        counts = {step: sum(one.what is step for one in self.changes) for step in Step}
+        done = ", ".join(f"{count} {step}" for step, count in counts.items() if count)
+        return f"{self.waiting} waiting; {done or 'nothing to do'}"
+
+
+async def keep(
+    client: PrefectClient, trigger: Trigger, jobs: Mapping[str, Job], log: Log
+) -> KeeperReport:
+    """Make one pass over all runs that wait."""
+    return await _Pass(client, trigger, jobs, log).make()
+
+
+@dataclass
+class _Pass:
+    client: PrefectClient
+    trigger: Trigger
+    jobs: Mapping[str, Job]
+    log: Log
+    changes: list[Change] = field(default_factory=list)
+    notes: list[str] = field(default_factory=list)
+    switches: dict[str, Switch] = field(default_factory=dict)
+
+    async def make(self) -> KeeperReport:
+        live = [run async for run in live_runs(self.client)]
+        found = list(waiting(live, self.jobs))
+        # Who has most slack makes room for the others.
+        for one in sorted(found, key=lambda one: one.slack(self.trigger.clock), reverse=True):
+            try:
+                await self._look_at(one, live)
+            except Exception as error:  # noqa: BLE001  # one run must not keep us from the others
+                line = " ".join(str(error).split()) or type(error).__name__
+                self._note(f"{one.run.name}: {line}")
+        await self._close(live)
+        return KeeperReport(
+            waiting=sum(one.planned for one in found),
+            changes=tuple(self.changes),
+            notes=tuple(dict.fromkeys(self.notes)),
+        )
+
+    async def _look_at(self, one: Waiting, live: Iterable[FlowRun]) -> None:
+        switch = await self._switch(one.job.name)
+        await self._tell_if_late(one, switch)
+        if await self._rescue(one) or not one.planned or one.imminent:
+            return
+        if switch.mode is Mode.RUN_NOW:
+            why = f"{switch.variable} is {switch.mode.value}"
+            await self._release(one, why, {WANTED_NOW: True})
+        elif switch.mode is Mode.AUTO and one.held:
+            # Else its gate would take it, woken so early, for somebody's wish.
+            anew = Hold.starting(self.trigger.clock.now())
+            await self._release(one, f"{switch.variable} holds nothing back any more", anew)
+        elif switch.mode is Mode.AUTO:
+            now = self.trigger.clock.now()
+            others = (run for run in live if run.id != one.run.id)
+            busy = tuple(slot for run in others for slot in slots_of(run, now))
+            if self._better(one, busy):
+                await self._move(one)
+
+    async def _switch(self, job: str) -> Switch:
+        if job not in self.switches:
+            self.switches[job] = await read_switch(self.client, job)
+            if note := self.switches[job].note:
+                self._note(note)
+        return self.switches[job]
+
+    # -- late ----------------------------------------------------------------------------------
+
+    async def _tell_if_late(self, one: Waiting, switch: Switch) -> None:
+        clock, run = self.trigger.clock, one.run
+        latest = clock.wall(one.hold.latest_safe_start)
+        if datetime.now(UTC) < latest + _GRACE or run.labels.get(_AT_RISK) is True:
+            return
+        why = f"in state {run.state_name} after its latest safe start, {latest:%H:%M:%S} UTC"
+        if switch.mode is Mode.HOLD:
+            why += f"; held by {switch.variable}"
+        elif one.moved_by_hand(clock):
+            why += "; somebody has given it another time"
+        else:
+            why += f"; does a worker serve pool {run.work_pool_name}?"
+        await self.client.update_flow_run_labels(run.id, {_AT_RISK: True})
+        emit(
+            Event.AT_RISK,
+            run,
+            one.job.name,
+            why=why,
+            state=run.state_name,
+            latest_safe_start=one.hold.latest_safe_start.isoformat(),
+            deadline=one.hold.deadline.isoformat(),
+        )
+        self._done(run, Step.LATE, why)
+
+    async def _rescue(self, one: Waiting) -> bool:
+        """Hand a run out again that a worker took and never started."""
+        state = one.run.state
+        if state is None or state.type is not StateType.PENDING:
+            return False
+        if datetime.now(UTC) - state.timestamp < max(_STUCK, 3 * self._startup(one)):
+            return False
+        if await self._set(one, Scheduled(message="Its worker took it and never started it.")):
+            self._done(one.run, Step.RESCUED, f"{state.name} since {state.timestamp:%H:%M:%S} UTC")
+        return True
+
+    def _startup(self, one: Waiting) -> timedelta:
+        pool = self.trigger.fleet.by_name.get(one.run.work_pool_name or "")
+        return pool.startup if pool else timedelta(0)
+
+    # -- other times and places ----------------------------------------------------------------
+
+    async def _release(self, one: Waiting, why: str, label: dict[str, bool | str]) -> None:
+        """Let a run start now, or be planned anew now, as the label says to its gate."""
+        # Labels first: the run may wake as soon as its state is set.
+        await self.client.update_flow_run_labels(one.run.id, dict(label))
+        if await self._set(one, Scheduled(message=f"Started by the keeper: {why}.")):
+            emit(Event.RELEASED, one.run, one.job.name, by="keeper", why=why)
+            self._done(one.run, Step.RELEASED, why)
+
+    async def _move(self, one: Waiting) -> None:
+        """Look again with nobody else planning, and move the run if it is still better."""
+        async with planning(self.log):
+            run = await self.client.read_flow_run(one.run.id)
+            again = next(waiting([run], self.jobs), None)
+            if again is None or again.imminent or _state_id(run) != _state_id(one.run):
+                return
+            busy = await taken(self.client, self.trigger.clock.now(), but=run.id)
+            found = self._better(again, busy)
+            if found is None:
+                return
+            verdict, why = found
+            hold = Hold.of(
+                verdict.decision, deferrals=again.hold.deferrals, baseline=again.hold.baseline
+            )
+            state = waiting_state(verdict.decision, self.trigger.clock)
+            sooner = self.trigger.clock.wall(hold.start) < again.due
+            # Killed in between, it must find a plan whose start is over when it wakes: one that
+            # wakes before its start has been asked for by somebody.
+            if sooner:
+                await self.client.update_flow_run_labels(run.id, hold.labels())
+            if not await self._set(again, state):
+                return
+            if not sooner:
+                await self.client.update_flow_run_labels(run.id, hold.labels())
+        self._done(run, Step.MOVED, why)
+        previous = {
+            "previous_start": again.hold.start.isoformat(),
+            "previous_pool": again.hold.decision.get("pool"),
+        }
+        emit_decision(verdict.decision, run, one.job.name, Event.MOVED, why=why, **previous)
+        await publish_decision(
+            self.client, verdict, self.trigger.settings, run_id=run.id, title=run.name
+        )
+
+    def _better(self, one: Waiting, busy: tuple[Reservation, ...]) -> tuple[Verdict, str] | None:
+        """Return a decision that is clearly better than the plan as it stands, and why."""
+        if one.moved_by_hand(self.trigger.clock):
+            return None
+        verdict = self.trigger.decide(
+            one.job.workload,
+            one.policy,
+            one.hold.deadline,
+            busy=busy,
+            data_class=one.data_class,
+            baseline=one.hold.baseline,
+        )
+        chosen, breaches = verdict.decision.chosen, verdict.decision.breaches
+        if any(one.startswith(("capacity", "deadline")) for one in breaches):
+            return None
+        standing = _standing(one, verdict)
+        if isinstance(standing, str):
+            return verdict, standing
+        if standing is None or not clearly_better(chosen, standing, one.policy):
+            return None
+        what = f"{standing.g:.1f} gCO2e" if standing.g is not None else "unknown emissions"
+        return verdict, f"{chosen.g:.1f} instead of {what}" if chosen.g is not None else "cheaper"
+
+    # -- what has ended ------------------------------------------------------------------------
+
+    async def _close(self, live: Iterable[FlowRun]) -> None:
+        """Cancel stages that have not begun, or pause, and whose entry run has ended."""
+        known = {run.id for run in live}
+        for run in live:
+            scheduled = run.state is not None and run.state.type is StateType.SCHEDULED
+            if not (scheduled and run.parent_task_run_id and EXECUTION in run.tags):
+                continue
+            parent = await self._parent(run.parent_task_run_id)
+            over = parent is None or (
+                parent.id not in known and parent.state is not None and parent.state.is_final()
+            )
+            if over:
+                name = parent.name if parent else "a run that was deleted"
+                why = f"{name}, which it is a stage of, has ended: it does not go on alone"
+                await self.client.set_flow_run_state(run.id, Cancelled(message=f"{why}."))
+                self._done(run, Step.CLOSED, why)
+
+    async def _parent(self, task_run_id: UUID) -> FlowRun | None:
+        try:
+            task_run = await self.client.read_task_run(task_run_id)
+            if task_run.flow_run_id is None:
+                return None
+            return await self.client.read_flow_run(task_run.flow_run_id)
+        except ObjectNotFound:
+            return None
+
+    # -- writing -------------------------------------------------------------------------------
+
+    async def _set(self, one: Waiting, state: State[None]) -> bool:
+        """Re-time a run, unless somebody has acted on it since it was read."""
+        run = one.run
+        if _state_id(await self.client.read_flow_run(run.id)) != _state_id(run):
+            return False
+        answer = await self.client.set_flow_run_state(run.id, state)
+        if answer.status is not SetStateStatus.ACCEPT:
+            return False
+        history = await self.client.read_flow_run_states(run.id)
+        before = sorted(history, key=lambda state: state.timestamp)[-2:-1]
+        if before and before[0].id != _state_id(run) and before[0].type is StateType.SCHEDULED:
+            # In that moment a person has re-timed it, and has the last word.
+            await self.client.set_flow_run_state(run.id, before[0].model_copy())
+            return False
+        return True
+
+    def _done(self, run: FlowRun, what: Step, why: str) -> None:
+        self.changes.append(Change(flow_run_id=run.id, name=run.name, what=what, why=why))
+        self.log.info("%s %s: %s", run.name, what.value, why)
+
+    def _note(self, text: str) -> None:
+        self.notes.append(text)
+        self.log.warning(text)
+
+
+def _standing(one: Waiting, verdict: Verdict) -> Option | str | None:
+    """Return the plan as it stands today; what is wrong with it; or nothing where it pauses."""
+    request, hold = verdict.request, one.hold
+    refused = {
+        row.pool: row.reason for row in verdict.decision.refusals if row.rule in _NOT_TO_BE_HAD
+    }
+    for slot in hold.slots:
+        if slot.pool not in request.fleet.by_name:
+            return f"{slot.pool} is no pool of the fleet any more"
+        if slot.pool in refused:
+            return f"{slot.pool}: {refused[slot.pool]}"
+    stages = [slot for slot in hold.slots if slot.stage]
+    if len({slot.stage for slot in stages}) < len(stages):
+        return None  # in segments: what they emit by today's outlook is not known here
+    places = {slot.stage: request.fleet.pool(slot.pool) for slot in stages}
+    if any(stage.heavy and stage.name not in places for stage in one.job.workload.stages):
+        return None
+    chain = request.chain(
+        [
+            places[stage.name] if stage.heavy else request.fleet.home_cpu
+            for stage in one.job.workload.stages
+        ]
+    )
+    full = next(chain.pools_without_room(hold.start.timestamp()), None)
+    if full is not None:
+        return f"{full.name} has no free slot any more at its time"
+    return chain.option(hold.start, hold.deadline)
+
+
+def _state_id(run: FlowRun) -> UUID | None:
+    return run.state.id if run.state else None

@@ -1,0 +1,394 @@
+"""The keeper, the switch and stepping in, on a real server with runs that wait for their window.
+
+The runs are submitted with two weeks of slack, half an hour of life: none wakes while it is tested,
+and no worker has anything to do.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from contextlib import asynccontextmanager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+import httpx
+import pytest
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import StateType
+from prefect.logging import get_logger
+from prefect.states import Pending, Scheduled
+
+from carbon import BadInput, CarbonPolicy, ResidencyError
+from deployments import AWAITING, Trigger, submit
+from deployments._hold import HELD, Hold
+from deployments._keeper import Change, KeeperReport, keep
+from deployments._mode import Mode, read_switch, set_switch
+from deployments._status import read_status
+from deployments._step_in import pin_run, release_run
+from deployments._why import explain_run
+from tests.deployments.lab import JOB
+
+if TYPE_CHECKING:
+    from prefect.client.schemas.objects import FlowRun
+
+    from tests.deployments.conftest import Lab
+
+pytestmark = pytest.mark.server
+
+LONG = CarbonPolicy(finish_by="14d")
+JOBS = {JOB.name: JOB}
+
+
+@pytest.fixture
+def alone(lab: Lab) -> Iterator[Lab]:
+    """Set the switch to auto and remove the runs that wait, before and after a test."""
+    asyncio.run(_clean())
+    yield lab
+    asyncio.run(_clean())
+
+
+async def _clean() -> None:
+    async with get_client() as client:
+        await set_switch(client, Mode.AUTO, None)
+        await set_switch(client, Mode.AUTO, JOB.name)
+        for run in await client.read_flow_runs(limit=200):
+            if run.state_name in {AWAITING, HELD}:
+                await client.delete_flow_run(run.id)
+
+
+def made(lab: Lab, count: int = 1, policy: CarbonPolicy = LONG) -> list[UUID]:
+    """Submit runs that wait."""
+
+    async def all_of_them() -> list[UUID]:
+        found = [
+            await submit(JOB, {"label": "kept"}, policy=policy, trigger=lab.trigger)
+            for _ in range(count)
+        ]
+        return [one.flow_run_id for one in found]
+
+    runs = asyncio.run(all_of_them())
+    assert all(lab.run(run).state_name == AWAITING for run in runs)
+    return runs
+
+
+def kept(trigger: Trigger, at_once: int = 1) -> list[KeeperReport]:
+    """Make passes of the keeper, several at the same time."""
+
+    async def passes() -> list[KeeperReport]:
+        async with get_client() as client:
+            log = get_logger("keeper")
+            return list(
+                await asyncio.gather(*(keep(client, trigger, JOBS, log) for _ in range(at_once)))
+            )
+
+    return asyncio.run(passes())
+
+
+def changes(reports: list[KeeperReport]) -> list[tuple[str, UUID]]:
+    """Return what was done with which runs."""
+    return [(one.what.value, one.flow_run_id) for report in reports for one in report.changes]
+
+
+def switched(mode: Mode, job: str | None = None) -> None:
+    """Set the switch."""
+
+    async def set_it() -> None:
+        async with get_client() as client:
+            await set_switch(client, mode, job)
+
+    asyncio.run(set_it())
+
+
+def without(trigger: Trigger, pool: str) -> Trigger:
+    """Return a trigger whose fleet has lost a pool."""
+    pools = tuple(one for one in trigger.fleet.pools if one.name != pool)
+    return replace(trigger, fleet=trigger.fleet.model_copy(update={"pools": pools}))
+
+
+def due(run: FlowRun) -> datetime:
+    """Return when Prefect starts a run."""
+    assert run.state
+    assert run.state.state_details.scheduled_time
+    return run.state.state_details.scheduled_time
+
+
+def plan_of(run: FlowRun) -> Hold:
+    """Return the plan that a run carries."""
+    hold = Hold.read(run.labels)
+    assert hold
+    return hold
+
+
+def test_nothing_is_done_where_nothing_has_changed(alone: Lab) -> None:
+    """A pass is level-triggered: on runs that are where they should be it does nothing."""
+    runs = made(alone, 2)
+    before = [alone.run(run).state for run in runs]
+    assert changes(kept(alone.trigger)) == []
+    assert [alone.run(run).state for run in runs] == before
+
+
+def test_a_run_whose_pool_has_gone_is_moved_once_by_two_keepers(alone: Lab) -> None:
+    """Two passes at once move it once; state, labels and artifact tell the new place."""
+    (run,) = made(alone)
+    assert plan_of(alone.run(run)).decision["pool"] == "lab-green"
+    reports = kept(without(alone.trigger, "lab-green"), at_once=2)
+    assert changes(reports) == [("moved", run)]
+    after = alone.run(run)
+    assert after.state_name == AWAITING
+    assert plan_of(after).decision["pool"] == "lab-far"
+    assert "aws:us-west-2" in (after.state.message if after.state else "")
+    told = asyncio.run(explain_run(str(run)))
+    assert len(told.decisions) == 2
+    assert "no pool of the fleet any more" in reports[0].changes[0].why + reports[-1].headline + (
+        reports[1].changes[0].why if reports[1].changes else ""
+    )
+
+
+def test_runs_are_spread_when_capacity_shrinks(alone: Lab) -> None:
+    """Four wait for the same slots; with two left, two are given others, and none is late."""
+    runs = made(alone, 4)
+    first = {plan_of(alone.run(run)).decision["pool"] for run in runs}
+    assert first == {"lab-green"}
+    pools = tuple(
+        pool.model_copy(update={"capacity": 2}) if pool.name == "lab-green" else pool
+        for pool in alone.trigger.fleet.pools
+    )
+    fleet = alone.trigger.fleet.model_copy(update={"pools": pools})
+    found = changes(kept(replace(alone.trigger, fleet=fleet)))
+    assert [what for what, _ in found] == ["moved", "moved"]
+    plans = [plan_of(alone.run(run)) for run in runs]
+    at_last = max(plan.start for plan in plans)
+    assert (
+        sum(
+            plan.decision["pool"] == "lab-green" and abs(plan.start - at_last) < timedelta(hours=1)
+            for plan in plans
+        )
+        <= 2
+    )
+    assert all(plan.start <= plan.latest_safe_start for plan in plans)
+
+
+def test_a_run_that_a_person_has_moved_is_left_alone(alone: Lab) -> None:
+    """Who has re-timed a run in the UI has the last word."""
+    (run,) = made(alone)
+    later = due(alone.run(run)) + timedelta(minutes=5)
+    alone.client.set_flow_run_state(run, Scheduled(scheduled_time=later, name=AWAITING))
+    assert changes(kept(without(alone.trigger, "lab-green"))) == []
+    assert due(alone.run(run)) == later
+
+
+@asynccontextmanager
+async def dying(client: PrefectClient, method: str) -> AsyncIterator[None]:
+    """Let a method of the client end the keeper."""
+    real: Callable[..., Awaitable[Any]] = getattr(client, method)
+
+    async def die(*_: object, **__: object) -> None:
+        raise SystemExit(9)
+
+    setattr(client, method, die)
+    try:
+        yield
+    finally:
+        setattr(client, method, real)
+
+
+@pytest.mark.parametrize("method", ["set_flow_run_state", "update_flow_run_labels"])
+def test_a_keeper_killed_in_the_middle_of_a_move_harms_nothing(alone: Lab, method: str) -> None:
+    """The run keeps a wake-up before its latest safe start, and the next pass ends the move."""
+    (run,) = made(alone)
+    trigger = without(alone.trigger, "lab-green")
+
+    async def killed() -> None:
+        async with get_client() as client, dying(client, method):
+            await keep(client, trigger, JOBS, get_logger("keeper"))
+
+    with pytest.raises(SystemExit):
+        asyncio.run(killed())
+    half = alone.run(run)
+    assert half.state_name == AWAITING
+    assert due(half) <= alone.trigger.clock.wall(plan_of(half).latest_safe_start)
+    # Woken as it is, its gate must not take it for somebody's wish.
+    assert plan_of(half).start <= alone.trigger.clock.grid(due(half)) + timedelta(seconds=1)
+    kept(trigger)
+    assert plan_of(alone.run(run)).decision["pool"] == "lab-far"
+
+
+def test_the_switch_to_run_now_starts_twenty_waiting_runs(alone: Lab) -> None:
+    """All are due within a minute of the pass; back at auto, the others are as they were."""
+    runs = made(alone, 20)
+    switched(Mode.RUN_NOW)
+    began = datetime.now(UTC)
+    found = changes(kept(alone.trigger))
+    assert sorted(found) == sorted(("released", run) for run in runs)
+    assert datetime.now(UTC) - began < timedelta(seconds=60)
+    assert all(_is_due(alone.run(run)) for run in runs)
+    switched(Mode.AUTO)
+    assert changes(kept(alone.trigger)) == []
+    for run in runs:
+        if _is_scheduled(alone.run(run)):  # this machine would take minutes for all of them
+            alone.client.delete_flow_run(run)
+        else:
+            assert alone.ended(run, seconds=90).state_name == "Completed"
+
+
+def _is_scheduled(run: FlowRun) -> bool:
+    return run.state is not None and run.state.type is StateType.SCHEDULED
+
+
+def _is_due(run: FlowRun) -> bool:
+    return not _is_scheduled(run) or due(run) <= datetime.now(UTC)
+
+
+def test_the_switch_of_a_job_and_a_slip_of_the_keyboard(alone: Lab) -> None:
+    """The one for all wins unless it says auto; what is no mode is ignored and told."""
+
+    async def ask() -> tuple[Mode, Mode, str]:
+        async with get_client() as client:
+            await set_switch(client, Mode.SHADOW, JOB.name)
+            own = (await read_switch(client, JOB.name)).mode
+            await set_switch(client, Mode.HOLD, None)
+            every = (await read_switch(client, JOB.name)).mode
+            await client.update_variable(_variable("carbon_mode", "runnow"))
+            slip = await read_switch(client, JOB.name)
+            return own, every, slip.note
+
+    del alone
+    own, every, note = asyncio.run(ask())
+    assert (own, every) == (Mode.SHADOW, Mode.HOLD)
+    assert "'runnow', not one of auto, run_now" in note
+
+
+def _variable(name: str, value: str) -> Any:  # noqa: ANN401 - Prefect's own type is private
+    from prefect.client.schemas.actions import VariableUpdate  # noqa: PLC0415
+
+    return VariableUpdate(name=name, value=value)
+
+
+def test_a_held_run_waits_until_the_switch_says_something_else(alone: Lab) -> None:
+    """It wakes, is held back and told so; at auto the keeper lets it be planned anew."""
+    (run,) = made(alone)
+    switched(Mode.HOLD)
+    assert changes(kept(alone.trigger)) == []
+    alone.client.set_flow_run_state(run, Scheduled(name=AWAITING))  # its time has come
+    _forget_wish(alone, run)
+    held = alone.until(
+        "the run is held", lambda: one if (one := alone.run(run)).state_name == HELD else None
+    )
+    assert "carbon_mode is hold_deferrable" in (held.state.message if held.state else "")
+    switched(Mode.AUTO)
+    assert changes(kept(alone.trigger)) == [("released", run)]
+    after = alone.until(
+        "it is planned anew",
+        lambda: one if (one := alone.run(run)).state_name == AWAITING else None,
+    )
+    assert plan_of(after).start > alone.trigger.clock.now()
+
+
+def _forget_wish(lab: Lab, run: UUID) -> None:
+    """Let a run that was woken look as if its planned start had come."""
+    lab.client.update_flow_run_labels(run, Hold.starting(lab.trigger.clock.now()))
+
+
+def test_shadow_mode_records_and_changes_nothing(alone: Lab) -> None:
+    """A new run starts at once at home; its artifact says what would have been decided."""
+    switched(Mode.SHADOW)
+    deployment = alone.client.read_deployment_by_name(JOB.entry_deployment)
+    run = alone.client.create_flow_run_from_deployment(
+        deployment.id, parameters={"label": "shadow", "policy": {"finish_by": "14d"}}
+    )
+    ended = alone.ended(run.id)
+    assert ended.state_name == "Completed"
+    assert ended.run_count == 1
+    assert plan_of(ended).decision["region"] == "aws:eu-central-1"
+    shown = alone.artifacts(run.id)["decision-errand"].data
+    assert "Shadow mode (carbon_mode): this was decided and is not done" in str(shown)
+    assert "aws:eu-north-1" in str(shown)
+
+
+def test_a_run_that_is_late_is_told_once(alone: Lab) -> None:
+    """Nobody starts it: an event that people can route, once, and the state stays as it is."""
+    (run,) = made(alone)
+    late = (alone.trigger.clock.now() - timedelta(hours=24)).isoformat()
+    alone.client.update_flow_run_labels(run, {"carbon.latest_safe_start": late})
+    assert changes(kept(alone.trigger)) == [("late", run)]
+    assert changes(kept(alone.trigger)) == []
+    payload = alone.until("the event is there", lambda: _event(alone, run, "deadline-at-risk"))
+    assert payload["job"] == JOB.name
+    assert payload["state"] == AWAITING
+    status = asyncio.run(_status(alone))
+    assert status.rows[0].slack_minutes < 0
+    assert "beyond their latest safe start" in status.headline
+
+
+def _event(lab: Lab, run: UUID, kind: str) -> dict[str, Any] | None:
+    found = httpx.post(
+        f"{lab.box.api_url}/events/filter",
+        json={
+            "filter": {
+                "event": {"name": [f"carbon.decision.{kind}"]},
+                "resource": {"id": [f"prefect.flow-run.{run}"]},
+            }
+        },
+        timeout=30,
+    ).json()["events"]
+    return found[0]["payload"] if found else None
+
+
+async def _status(lab: Lab) -> Any:  # noqa: ANN401 - shorthand of a test
+    async with get_client() as client:
+        return await read_status(client, lab.trigger.clock, JOBS)
+
+
+def test_a_run_that_a_dead_worker_took_is_handed_out_again(
+    alone: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Pending for too long, it is scheduled once more; before that it is left alone."""
+    (run,) = made(alone)
+    alone.client.set_flow_run_state(run, Pending(), force=True)
+    assert changes(kept(alone.trigger)) == []
+    monkeypatch.setattr("deployments._keeper._STUCK", timedelta(0))
+    quick = [
+        pool.model_copy(update={"startup": timedelta(0)}) for pool in alone.trigger.fleet.pools
+    ]
+    fleet = fleet.model_copy(update={"pools": tuple(quick)})
+    assert changes(kept(replace(alone.trigger, fleet=fleet))) == [("rescued", run)]
+    assert alone.ended(run, seconds=90).state_name == "Completed"
+
+
+def test_a_pinned_run_keeps_to_its_region(alone: Lab) -> None:
+    """The next pass moves it there; where is no pool, or its data may not be, is refused."""
+    (run,) = made(alone)
+    fleet = alone.trigger.fleet
+    asyncio.run(pin_run(str(run), "aws:us-west-2", fleet, known=JOBS))
+    assert changes(kept(alone.trigger)) == [("moved", run)]
+    assert plan_of(alone.run(run)).decision["region"] == "aws:us-west-2"
+    asyncio.run(pin_run(str(run), None, fleet, known=JOBS))
+    assert changes(kept(alone.trigger)) == [("moved", run)]
+    assert plan_of(alone.run(run)).decision["region"] == "aws:eu-north-1"
+    with pytest.raises(BadInput, match=r"no pool in aws:eu-west-1"):
+        asyncio.run(pin_run(str(run), "aws:eu-west-1", fleet, known=JOBS))
+    personal = JOB.model_copy(
+        update={"workload": JOB.workload.model_copy(update={"data_class": "personal"})}
+    )
+    with pytest.raises(ResidencyError):
+        asyncio.run(pin_run(str(run), "aws:us-west-2", fleet, known={JOB.name: personal}))
+
+
+def test_a_released_run_tells_who_has_released_it(alone: Lab) -> None:
+    """An event says that a person did it."""
+    (run,) = made(alone)
+    asyncio.run(release_run(str(run)))
+    payload = alone.until("the event is there", lambda: _event(alone, run, "released"))
+    assert payload["by"] == "person"
+    assert alone.ended(run).state_name == "Completed"
+
+
+def test_reports_are_read_by_people_and_machines() -> None:
+    """One line says what was done."""
+    change = Change(flow_run_id=UUID(int=1), name="calm-eel", what="moved", why="cleaner")  # type: ignore[arg-type]
+    report = KeeperReport(waiting=3, changes=(change,), notes=())
+    assert report.headline == "3 waiting; 1 moved"
+    assert KeeperReport(waiting=0, changes=(), notes=()).headline == "0 waiting; nothing to do"
