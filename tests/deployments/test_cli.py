@@ -91,8 +91,11 @@ def test_a_flag_changes_only_its_own_field() -> None:
         (("submit", "image-embeddings", "--param", "images=/no/such"), "/no/such"),
         (("submit", "image-embeddings", "--param", "data_class=personal"), "--data-class"),
         (("submit", "image-embeddings", "--key", ""), "key"),
-        (("explain", "nonsense"), "did not answer"),
+        (("why", "nonsense"), "did not answer"),
         (("fly",), "fly"),
+        (("mode", "runnow"), "'runnow' is not known. Did you mean 'run_now'?"),
+        (("mode", "auto", "--job", "no-job"), "no-job"),
+        (("pin", "some-run", "aws:eu-nowhere-1"), "did not answer"),
         (("regions", "all", "of them"), "all of them: is more than this command takes"),
         (("outlook", "--hours", "1.5"), "--hours: '1.5' is no whole number"),
         (("outlook", "--hours", "73"), "72"),
@@ -152,7 +155,7 @@ def test_regions_name_their_sources(carbon: Carbon) -> None:
     assert told["aws:eu-north-1"]["pue"]["source"]["title"]
 
 
-@pytest.mark.parametrize("verb", ["explain", "start"])
+@pytest.mark.parametrize("verb", ["why", "release"])
 def test_without_an_address_nobody_is_asked(carbon: Carbon, verb: str) -> None:
     """Prefect would make up a server of its own and report success."""
     with temporary_settings(restore_defaults={PREFECT_API_URL}):

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from carbon import BadInput, Hardware, Need, Stage, Workload
+from carbon import BadInput, Hardware, Need, Stage, Urgency, Workload
 from deployments import Job, job, jobs
 
 if TYPE_CHECKING:
@@ -44,6 +44,14 @@ def test_shipped_jobs_are_found_by_name() -> None:
     """The workloads of this project announce themselves like anybody's."""
     assert job("image-embeddings").entry_deployment == "image-embeddings/entry"
     assert list(jobs()) == sorted(jobs())
+
+
+def test_interactive_work_is_not_managed() -> None:
+    """Search and checkout risk are declared, and no trigger may defer or move them."""
+    search = job("image-embeddings").workload.model_copy(update={"urgency": Urgency.INTERACTIVE})
+    given = job("image-embeddings").model_dump() | {"workload": search.model_dump()}
+    with pytest.raises(BadInput, match=r"never deferred and never moved.*declare it urgent"):
+        Job.model_validate(given)
 
 
 def test_misspelt_job_is_told_its_right_name() -> None:

@@ -11,10 +11,11 @@ from uuid import uuid4
 import pytest
 from prefect.client.schemas.objects import FlowRun
 
-from carbon import CarbonPolicy, Reservation, SystemClock, TypicalDay
+from carbon import CarbonPolicy, Reservation, Strategy, SystemClock, TypicalDay
 from deployments import Settings, Trigger
 from deployments._gate import _Passage, planning
 from deployments._hold import WANTED_NOW, Hold
+from deployments._mode import PINNED, Mode, Switch
 from tests.deployments.lab import JOB
 from work_pools import load_fleet
 
@@ -39,9 +40,9 @@ def flow_run(**labels: str | float | bool) -> FlowRun:
     return FlowRun.model_validate(given)
 
 
-def passage(trigger: Trigger, run: FlowRun) -> _Passage:
+def passage(trigger: Trigger, run: FlowRun, mode: Mode = Mode.AUTO) -> _Passage:
     """The run at the gate."""
-    return _Passage(trigger, JOB.workload, POLICY, None, run)
+    return _Passage(trigger, JOB, POLICY, Switch(mode, "carbon_mode"), None, run)
 
 
 def test_deadline_counts_from_the_slot_by_the_real_clock(trigger: Trigger) -> None:
@@ -65,6 +66,17 @@ def test_a_run_that_a_person_has_started_does_not_wait(trigger: Trigger) -> None
     """`carbon release` leaves a label, for a run may not have been planned yet."""
     assert passage(trigger, flow_run())._may_wait()
     assert not passage(trigger, flow_run(**{WANTED_NOW: True}))._may_wait()
+
+
+def test_the_switch_and_a_pin_stand_over_a_runs_policy(trigger: Trigger) -> None:
+    """run_now starts it at home; hold_deferrable holds what can wait, but nobody's wish."""
+    now = passage(trigger, flow_run(), Mode.RUN_NOW)
+    assert now.policy.strategy is Strategy.RUN_NOW
+    pinned = passage(trigger, flow_run(**{PINNED: "aws:eu-south-2"}))
+    assert pinned.policy.only_regions == ("aws:eu-south-2",)
+    assert passage(trigger, flow_run(), Mode.HOLD)._held()
+    assert not passage(trigger, flow_run(**{WANTED_NOW: True}), Mode.HOLD)._held()
+    assert not passage(trigger, flow_run())._held()
 
 
 class _Unreleasable:
