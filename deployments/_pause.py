@@ -23,6 +23,7 @@ from itertools import pairwise
 from typing import Final
 from uuid import UUID
 
+import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import SetStateStatus
@@ -61,6 +62,14 @@ async def segment_end() -> datetime | None:
     """
     if (run_id := _this_run()) is None:
         return None
+    try:
+        return await _segment_end(run_id)
+    except (httpx.HTTPError, OSError) as error:
+        get_run_logger().warning("The stage runs without pauses (%s)", type(error).__name__)
+        return None
+
+
+async def _segment_end(run_id: UUID) -> datetime | None:
     async with get_client() as client:
         run = await _labelled(client, run_id)
         if not (segments := read(run.labels)):
@@ -90,6 +99,15 @@ async def pause() -> datetime | None:
         )
     if (run_id := _this_run()) is None:
         return None
+    try:
+        return await _pause(run_id)
+    except (httpx.HTTPError, OSError) as error:
+        # Whoever cannot tell Prefect that it pauses does the work instead.
+        get_run_logger().warning("The stage does not pause (%s)", type(error).__name__)
+        return None
+
+
+async def _pause(run_id: UUID) -> datetime | None:
     async with get_client() as client:
         run = await client.read_flow_run(run_id)
         if not (segments := read(run.labels)):

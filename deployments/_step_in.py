@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from prefect.client.orchestration import get_client
@@ -12,7 +13,7 @@ from prefect.states import Scheduled
 
 from carbon import BadInput, region
 from deployments._events import Event, emit
-from deployments._hold import WANTED_NOW, Hold
+from deployments._hold import EARLY, WANTED_NOW, Hold
 from deployments._jobs import Job, jobs
 from deployments._mode import PINNED
 from deployments._why import find_run
@@ -40,6 +41,8 @@ async def release_run(flow_run: str) -> FlowRun:
         _require_waiting(run, "started")
         # Before it can wake: a run that the trigger has not planned yet shows no other sign.
         await client.update_flow_run_labels(run.id, {WANTED_NOW: True})
+        if _wakes_anyway(await client.read_flow_run(run.id)):
+            return run  # re-timed now it could be started twice; its gate reads the label
         answer: OrchestrationResult[Any] = await client.set_flow_run_state(run.id, Scheduled())
         if answer.status is not SetStateStatus.ACCEPT:
             raise BadInput("flow_run", f"Prefect does not start {run.name} now", "Try again.")
@@ -72,6 +75,14 @@ async def pin_run(
             _require_region(run, region_name, fleet, known if known is not None else jobs())
         await client.update_flow_run_labels(run.id, {PINNED: region_name or ""})
     return run
+
+
+def _wakes_anyway(run: FlowRun) -> bool:
+    """Tell whether a worker has a run by now, or will in a moment."""
+    if run.state is None or run.state.type is not StateType.SCHEDULED:
+        return True
+    due = run.state.state_details.scheduled_time
+    return due is not None and due - datetime.now(UTC) < EARLY
 
 
 def _require_waiting(run: FlowRun, what: str) -> None:

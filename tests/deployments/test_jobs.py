@@ -50,7 +50,7 @@ def test_interactive_work_is_not_managed() -> None:
     """Search and checkout risk are declared, and no trigger may defer or move them."""
     search = job("image-embeddings").workload.model_copy(update={"urgency": Urgency.INTERACTIVE})
     given = job("image-embeddings").model_dump() | {"workload": search.model_dump()}
-    with pytest.raises(BadInput, match=r"never deferred and never moved.*declare it urgent"):
+    with pytest.raises(ValueError, match=r"never deferred and never moved.*declare it urgent"):
         Job.model_validate(given)
 
 
