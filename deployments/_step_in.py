@@ -82,7 +82,7 @@ def _wakes_anyway(run: FlowRun) -> bool:
     if run.state is None or run.state.type is not StateType.SCHEDULED:
         return True
     due = run.state.state_details.scheduled_time
-    return due is not None and due - datetime.now(UTC) < EARLY
+    return due is not None and due < datetime.now(UTC) + EARLY
 
 
 def _require_waiting(run: FlowRun, what: str) -> None:
