@@ -72,6 +72,10 @@ runpy.run_module("prefect", run_name="__main__")
 """
 
 
+OWN_DATABASE: Final = "PREFECT_SERVER_DATABASE_CONNECTION_URL"
+"""Variable for :func:`sandbox` that names a database other than SQLite."""
+
+
 @dataclass
 class Sandbox:
     """A running Prefect server and the workers started through it.
@@ -86,6 +90,27 @@ class Sandbox:
     home: Path
     env: Mapping[str, str]
     _running: list[subprocess.Popen[bytes]] = field(default_factory=list)
+    _server: subprocess.Popen[bytes] | None = None
+
+    def start_server(self, wait: Callable[[], None] = lambda: None) -> None:
+        """Start the server, on the same port and database as before.
+
+        Raises:
+            Unavailable: It ended or was not healthy in time; its log is in the message.
+        """
+        port = self.api_url.removesuffix("/api").rpartition(":")[2]
+        command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", port]
+        log = self.home / "server.log"
+        own = OWN_DATABASE in self.env
+        aside = ["-m", *command] if own else ["-c", _COLLECT_ASIDE, *command]
+        self._server = _spawn(aside, env=self.env, log=log)
+        _wait_until_healthy(self._server, self.api_url, log, wait)
+
+    def stop_server(self) -> None:
+        """Stop the server; workers and runs go on without it."""
+        if self._server is not None:
+            stop(self._server)
+            self._server = None
 
     @property
     def ui_url(self) -> str:
@@ -175,7 +200,7 @@ def sandbox(
         Unavailable: The server ended or was not healthy in time; its log is in the message.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    port = _free_port()
+    port = free_port()
     api_url = f"http://127.0.0.1:{port}/api"
     inherited = {
         name: value
@@ -190,15 +215,12 @@ def sandbox(
         "PREFECT_API_URL": api_url,
     }
     box = Sandbox(api_url, folder, {**inherited, **_QUIET, **own, **(env or {})})
-    log = folder / "server.log"
-    command = ["prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
-    process = _spawn(["-c", _COLLECT_ASIDE, *command], env=box.env, log=log)
     try:
-        _wait_until_healthy(process, api_url, log, wait)
+        box.start_server(wait)
         yield box
     finally:
         box.close()
-        stop(process)
+        box.stop_server()
 
 
 def stop(process: subprocess.Popen[bytes], started: Sequence[psutil.Process] = ()) -> None:
@@ -255,7 +277,8 @@ def _spawn(args: list[str], *, env: Mapping[str, str], log: Path) -> subprocess.
             signal.signal(signal.SIGINT, inherited)
 
 
-def _free_port() -> int:
+def free_port() -> int:
+    """Return a loopback port that is free at this moment."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port: int = probe.getsockname()[1]
