@@ -6,7 +6,7 @@ import asyncio
 import base64
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from uuid import UUID
@@ -53,6 +53,48 @@ async def publish_decision(
                     flow_run_id=run_id,
                 )
             )
+
+
+async def publish_note(client: PrefectClient, decision: Decision, *, run_id: UUID) -> None:
+    """Attach a decision to a run that waits, as one text with its tables.
+
+    Prefect shows no artifacts on the page of a run that waits, and its gate publishes the rest,
+    picture included, when it wakes and has decided anew. A fault is logged, as above.
+
+    Args:
+        client: Prefect client.
+        decision: The decision.
+        run_id: The run to attach it to.
+    """
+    with best_effort("The decision"):
+        await client.create_artifact(
+            ArtifactCreate(
+                key=f"decision-{decision.workload}",
+                type=_TYPES["decision"],
+                description=decision.headline,
+                data=note(decision),
+                flow_run_id=run_id,
+            )
+        )
+
+
+def note(decision: Decision) -> str:
+    """Return a decision as one Markdown text: what :func:`explain` says, and the tables."""
+    lines = [explain(decision), "", "### What was considered", "", *_table(option_rows(decision))]
+    if decision.refusals:
+        lines += ["", "### Pools not used, and why", "", *_table(refusal_rows(decision))]
+    return "\n".join(lines)
+
+
+def _table(rows: list[dict[str, str]]) -> Iterator[str]:
+    yield _line(rows[0])
+    yield _line(["---"] * len(rows[0]))
+    for row in table_cells(rows):
+        yield _line(row.values())
+
+
+def _line(cells: Iterable[str]) -> str:
+    return f"| {' | '.join(cells)} |"
 
 
 def _shown(decision: Decision, picture: bytes) -> Iterator[tuple[str, str, str]]:

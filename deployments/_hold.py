@@ -22,7 +22,7 @@ from carbon import Clock, Decision, Option, Reservation
 from deployments._segments import TIMES, in_words, segments_of
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Iterator, Sequence
+    from collections.abc import AsyncIterator, Iterable, Iterator, Sequence
 
 AWAITING = "AwaitingCleanWindow"
 """Name of the state of a run that waits for its start; Prefect never marks it Late."""
@@ -229,6 +229,19 @@ def waiting_state(decision: Decision, clock: Clock) -> State[None]:
     )
 
 
+@dataclass(frozen=True)
+class Held:
+    """The pool slots of one live run, as they stand in its labels.
+
+    Attributes:
+        slots: Pool slots that it holds or will hold.
+        started: Whether it runs.
+    """
+
+    slots: tuple[Reservation, ...]
+    started: bool = False
+
+
 async def taken(
     client: PrefectClient, now: datetime, *, but: UUID | None = None
 ) -> tuple[Reservation, ...]:
@@ -239,18 +252,33 @@ async def taken(
         now: Grid time; a run past its expected end still holds its slot.
         but: The run that is being planned.
     """
-    slots: list[Reservation] = []
-    async for run in live_runs(client):
-        if run.id != but:
-            slots += slots_of(run, now)
-    return tuple(slots)
+    return present(await held(client, but=but), now)
 
 
-def slots_of(run: FlowRun, now: datetime) -> Iterator[Reservation]:
-    """Yield the pool slots that a live run holds or will hold, as they stand now."""
-    hold = Hold.read(run.labels)
+async def held(client: PrefectClient, *, but: UUID | None = None) -> list[Held]:
+    """Return what each live run holds, for who asks more than once: see :func:`present`.
+
+    Args:
+        client: Prefect client.
+        but: A run that is left out.
+    """
+    found = [holding(run) async for run in live_runs(client) if run.id != but]
+    return [one for one in found if one is not None]
+
+
+def holding(run: FlowRun) -> Held | None:
+    """Return what a live run holds; ``None`` for one without a plan."""
+    if (hold := Hold.read(run.labels)) is None:
+        return None
     started = run.state is not None and run.state.type is StateType.RUNNING
-    yield from _present(hold.slots if hold else (), now, started=started)
+    return Held(hold.slots, started=started)
+
+
+def present(runs: Iterable[Held | None], now: datetime) -> tuple[Reservation, ...]:
+    """Return the slots of live runs as they stand at a moment of grid time."""
+    return tuple(
+        slot for run in runs if run for slot in _present(run.slots, now, started=run.started)
+    )
 
 
 def _present(

@@ -24,7 +24,15 @@ from carbon import Option, Reservation, Rule
 from deployments._artifacts import publish_decision
 from deployments._events import Event, emit, emit_decision
 from deployments._gate import Log, planning
-from deployments._hold import WANTED_NOW, Hold, live_runs, slots_of, taken, waiting_state
+from deployments._hold import (
+    WANTED_NOW,
+    Hold,
+    holding,
+    live_runs,
+    present,
+    taken,
+    waiting_state,
+)
 from deployments._hysteresis import clearly_better
 from deployments._jobs import Job
 from deployments._mode import Mode, Switch, read_switch
@@ -146,8 +154,7 @@ class _Pass:
             await self._release(one, f"{switch.variable} holds nothing back any more", anew)
         elif switch.mode is Mode.AUTO:
             now = self.trigger.clock.now()
-            others = (run for run in live if run.id != one.run.id)
-            busy = tuple(slot for run in others for slot in slots_of(run, now))
+            busy = present((holding(run) for run in live if run.id != one.run.id), now)
             if self._better(one, busy):
                 await self._move(one)
 
