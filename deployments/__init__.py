@@ -4,7 +4,8 @@
 - ``dispatch`` runs a heavy stage in the pool that the planner chooses.
 - ``guard`` is the first act of an execution flow: it refuses a pool where its data may not be.
 - ``segment_end`` and ``pause`` are for one whose stage may pause: when to stop, and to let go.
-- ``submit`` is for other services: plan first, then create the run at its time.
+- ``submit`` (``submit_sync`` without await) is for other services: plan first, then create the run
+  at its time.
 - ``Job`` announces a workload and its flows.
 """
 
@@ -19,7 +20,7 @@ from deployments._jobs import Job, Schedule, job, jobs
 from deployments._pause import AWAITING_SEGMENT, pause, segment_end
 from deployments._settings import Settings
 from deployments._shown import best_effort, table_cells
-from deployments._submit import Submission, submit
+from deployments._submit import Submission, submit, submit_sync
 from deployments._trigger import Trigger, Verdict
 
 __all__ = [
@@ -43,5 +44,6 @@ __all__ = [
     "pause",
     "segment_end",
     "submit",
+    "submit_sync",
     "table_cells",
 ]

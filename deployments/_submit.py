@@ -2,31 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass
+import asyncio
+import os
+import time
+from collections.abc import Hashable, Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
+from functools import lru_cache
 from typing import Any
-from uuid import UUID, uuid4
+from uuid import UUID
 
 import httpx
-from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
-from prefect.client.schemas.responses import DeploymentResponse
-from prefect.exceptions import ObjectNotFound, PrefectHTTPStatusError
-from prefect.logging import get_logger
-from prefect.states import Scheduled
+from prefect.exceptions import PrefectHTTPStatusError
+from prefect.settings import get_current_settings
 from pydantic import BaseModel, ConfigDict
 
-from carbon import BadInput, CarbonPolicy, DeadlinePassed, Decision, Reservation
-from deployments._artifacts import publish_decision
-from deployments._errors import NotDeployed, PrefectUnavailable
-from deployments._gate import planning
-from deployments._hold import Hold, taken, waiting_state
+from carbon import BadInput, CarbonPolicy, DeadlinePassed, Decision
+from deployments._desk import desk
+from deployments._errors import PrefectUnavailable
 from deployments._jobs import Job
+from deployments._order import Order
 from deployments._parameters import require_parameters
 from deployments._trigger import Trigger, Verdict
-
-_SUBMISSION = "carbon.submission"
 
 
 class Submission(BaseModel):
@@ -62,6 +60,8 @@ async def submit(
 ) -> Submission:
     """Plan a run and create it at its time. Nothing is created when anything is wrong.
 
+    Any number may be under way: they are planned together and created a few at a time.
+
     Args:
         job: What to run.
         parameters: Parameters of the entry flow, without policy and data class.
@@ -78,7 +78,50 @@ async def submit(
         NotDeployed: The entry deployment is missing.
         PrefectUnavailable: The Prefect API did not answer.
     """
-    trigger = trigger or Trigger.from_settings()
+    order = _order(job, parameters, policy, data_class, key=key, release=release, trigger=trigger)
+    with _in_our_words():
+        at, background = desk()
+        return _told(*await asyncio.wrap_future(background.call(at.take(order))))
+
+
+def submit_sync(
+    job: Job,
+    parameters: Mapping[str, Any] | None = None,
+    *,
+    policy: CarbonPolicy | None = None,
+    data_class: str | None = None,
+    key: str | None = None,
+    release: datetime | None = None,
+    trigger: Trigger | None = None,
+) -> Submission:
+    """Do the same for who does not `await`; it works in any thread, also in one that runs a loop.
+
+    There it holds the loop up until the run is created: a web handler that is `async` had better
+    await :func:`submit`. Arguments and errors are the same.
+    """
+    order = _order(job, parameters, policy, data_class, key=key, release=release, trigger=trigger)
+    with _in_our_words():
+        at, background = desk()
+        made = background.call(at.take(order))
+        try:
+            return _told(*made.result())
+        except BaseException:
+            made.cancel()  # Ctrl-C: who has not been served yet is not served any more
+            raise
+
+
+def _order(
+    job: Job,
+    parameters: Mapping[str, Any] | None,
+    policy: CarbonPolicy | None,
+    data_class: str | None,
+    *,
+    key: str | None,
+    release: datetime | None,
+    trigger: Trigger | None,
+) -> Order:
+    """Return what is asked for, as far as it can be checked without planning."""
+    trigger = trigger or _usual_trigger()
     policy = job.policy_for(policy)
     _require_arguments(parameters or {}, key)
     now = trigger.clock.now()
@@ -89,16 +132,41 @@ async def submit(
             f"{deadline:%Y-%m-%d %H:%M} UTC is over (it is {now:%Y-%m-%d %H:%M} UTC)",
             "Give a later release or a longer finish_by.",
         )
-    request = _Request(
-        job, dict(parameters or {}), policy, release, deadline, data_class, key, trigger
+    order = Order(job, dict(parameters or {}), policy, release, deadline, data_class, key, trigger)
+    require_parameters(job, order.given(), trigger.settings)
+    return order
+
+
+def _usual_trigger() -> Trigger:
+    """Return the trigger that the environment describes, one for a minute's submissions.
+
+    A new one reads settings and fleet file, and the providers' keys from Prefect, each time.
+    """
+    told = tuple(item for item in os.environ.items() if item[0].startswith("CARBON_"))
+    if os.environ.get("CARBON_CLOCK", "").startswith("@"):
+        return Trigger.from_settings()  # the file may change at any time
+    return _trigger((told, get_current_settings().api.url, int(time.monotonic() // 60)))
+
+
+@lru_cache(maxsize=4)
+def _trigger(_: Hashable, /) -> Trigger:
+    return Trigger.from_settings()
+
+
+def _told(run: FlowRun, created: bool, verdict: Verdict) -> Submission:
+    return Submission(
+        flow_run_id=run.id,
+        name=run.name,
+        created=created,
+        state=(run.state.name if run.state else None) or "unknown",
+        decision=verdict.decision if created else None,
     )
-    # All that can be refused here is refused before the API is asked for anything.
-    require_parameters(job, request.given(), trigger.settings)
-    request.decide(())
-    await trigger.refresh()
+
+
+@contextmanager
+def _in_our_words() -> Iterator[None]:
     try:
-        async with get_client() as client:
-            return await request.create(client, await request.deployment(client))
+        yield
     except httpx.TransportError as error:
         raise PrefectUnavailable.of(error) from error
     except PrefectHTTPStatusError as error:
@@ -118,78 +186,6 @@ def _require_arguments(parameters: Mapping[str, Any], key: str | None) -> None:
         raise BadInput(
             "key", "is empty, so a repeated request would make a second run", "Name the run."
         )
-
-
-@dataclass(frozen=True)
-class _Request:
-    """One run that was asked for."""
-
-    job: Job
-    parameters: dict[str, Any]
-    policy: CarbonPolicy
-    release: datetime | None
-    deadline: datetime
-    data_class: str | None
-    key: str | None
-    trigger: Trigger
-
-    def decide(self, busy: tuple[Reservation, ...]) -> Verdict:
-        return self.trigger.decide(
-            self.job.workload,
-            self.policy,
-            self.deadline,
-            release=self.release,
-            busy=busy,
-            data_class=self.data_class,
-        )
-
-    async def create(self, client: PrefectClient, deployment: DeploymentResponse) -> Submission:
-        """Create the run at the start that is planned now."""
-        async with planning(get_logger("carbon.submit")):
-            verdict = self.decide(await taken(client, self.trigger.clock.now()))
-            run, created = await self._create(client, deployment, verdict.decision)
-        if created:
-            await publish_decision(
-                client, verdict, self.trigger.settings, run_id=run.id, title=run.name
-            )
-        return Submission(
-            flow_run_id=run.id,
-            name=run.name,
-            created=created,
-            state=(run.state.name if run.state else None) or "unknown",
-            decision=verdict.decision if created else None,
-        )
-
-    async def _create(
-        self, client: PrefectClient, deployment: DeploymentResponse, decision: Decision
-    ) -> tuple[FlowRun, bool]:
-        """Return the run of this key, and whether it is new."""
-        waits = decision.chosen.start > decision.decided_at
-        hold = Hold.of(decision, deferrals=int(waits))
-        submission = uuid4().hex
-        run = await client.create_flow_run_from_deployment(
-            deployment.id,
-            parameters=self.given(),
-            state=waiting_state(decision, self.trigger.clock) if waits else Scheduled(),
-            # Without a key of the caller's, a request that the client repeats is one run too.
-            idempotency_key=self.key or submission,
-            labels={**hold.labels(), _SUBMISSION: submission},
-        )
-        return run, run.labels.get(_SUBMISSION) == submission
-
-    def given(self) -> dict[str, Any]:
-        """Return all parameters of the entry flow."""
-        own: dict[str, Any] = {"policy": self.policy.model_dump(mode="json")}
-        if self.data_class is not None:
-            own["data_class"] = self.data_class
-        return {**self.parameters, **own}
-
-    async def deployment(self, client: PrefectClient) -> DeploymentResponse:
-        """Return the job's entry deployment."""
-        try:
-            return await client.read_deployment_by_name(self.job.entry_deployment)
-        except ObjectNotFound as error:
-            raise NotDeployed(self.job.entry_deployment) from error
 
 
 def _refused(error: PrefectHTTPStatusError) -> BadInput | PrefectUnavailable:
