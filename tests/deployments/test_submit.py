@@ -3,16 +3,26 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+import contextvars
+import os
+import re
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from itertools import pairwise
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
 from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterParentFlowRunId
-from prefect.settings import PREFECT_API_URL, temporary_settings
+from prefect.settings import PREFECT_API_URL, PREFECT_CLIENT_MAX_RETRIES, temporary_settings
 from prefect.states import Scheduled
 
 from carbon import (
@@ -23,9 +33,21 @@ from carbon import (
     Fleet,
     ResidencyError,
 )
-from deployments import AWAITING, Job, NotDeployed, PrefectUnavailable, Submission, Trigger, submit
+from deployments import (
+    AWAITING,
+    Job,
+    NotDeployed,
+    PrefectUnavailable,
+    Submission,
+    Trigger,
+    submit,
+    submit_sync,
+)
+from deployments._desk import AT_ONCE, desk
 from deployments._hold import Hold
+from tests.deployments.faulty import DROPPED, LOST, Faults, faulty
 from tests.deployments.lab import JOB
+from work_pools import PLANNER_LOCK
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
@@ -33,6 +55,7 @@ if TYPE_CHECKING:
     from tests.deployments.conftest import Lab
 
 pytestmark = pytest.mark.server
+ROOT = Path(__file__).parents[2]
 
 Asking = Callable[[Trigger], dict[str, Any]]
 
@@ -221,3 +244,186 @@ def test_unreachable_server_is_one_clear_error(lab: Lab) -> None:
         _submit_all({"trigger": lab.trigger})
     assert "\n" not in str(caught.value)
     assert datetime.now(UTC) - began < timedelta(seconds=20)
+
+
+@contextmanager
+def _unreliable(lab: Lab) -> Iterator[Faults]:
+    """Let submissions go through a proxy that fails as it is told."""
+    with faulty(lab.box.api_url) as (url, faults), temporary_settings({PREFECT_API_URL: url}):
+        yield faults
+        at, background = desk()
+        background.call(at.settled()).result(60)  # before the proxy goes
+
+
+def _labelled(lab: Lab, label: str) -> list[FlowRun]:
+    found = lab.client.read_flow_runs(limit=200)
+    return [run for run in found if run.parameters.get("label") == label]
+
+
+# With `five` Prefect's own client of the lock, one for the process, has been made: it asks the
+# server, not a proxy that is gone when the next test wants the lock.
+@pytest.mark.usefixtures("five")
+@pytest.mark.parametrize(
+    ("fault", "key"), [(503, None), (503, "busy"), (DROPPED, None), (LOST, None), (LOST, "lost")]
+)
+def test_what_the_network_loses_is_asked_for_again(
+    lab: Lab, fault: int | str, key: str | None
+) -> None:
+    """The run is made once, and its caller is told that it is new, though an answer was lost."""
+    label = f"fault-{fault}-{key}"
+    with _unreliable(lab) as faults:
+        faults.next.append(fault)
+        made = submit_sync(JOB, {"label": label}, key=key, trigger=lab.trigger)
+        assert made.created
+        assert made.decision is not None
+        assert faults.sent >= 2  # a busy SQLite refuses one more at times
+    (run,) = _labelled(lab, label)
+    assert run.id == made.flow_run_id
+    lab.client.delete_flow_run(run.id)
+
+
+@pytest.mark.usefixtures("five")
+def test_retry_after_is_obeyed(lab: Lab) -> None:
+    """A server that says when to come again is left alone until then."""
+    with _unreliable(lab) as faults:
+        faults.next.append(429)
+        faults.retry_after = "4"
+        began = time.monotonic()
+        made = submit_sync(JOB, {"label": "later"}, trigger=lab.trigger)
+        assert time.monotonic() - began >= 4
+        assert made.created
+        assert faults.sent >= 2
+    lab.client.delete_flow_run(made.flow_run_id)
+
+
+@pytest.mark.usefixtures("five")
+def test_who_is_refused_again_and_again_is_told(lab: Lab) -> None:
+    """After as many tries as Prefect's settings allow there is one clear error, and no run."""
+    with _unreliable(lab) as faults, temporary_settings({PREFECT_CLIENT_MAX_RETRIES: 1}):
+        faults.next.extend([503] * 10)
+        with pytest.raises(PrefectUnavailable, match="HTTP status 503"):
+            submit_sync(JOB, {"label": "never"}, trigger=lab.trigger)
+        assert faults.sent == 2
+    assert not _labelled(lab, "never")
+
+
+@pytest.mark.usefixtures("five")
+def test_many_at_once_do_not_flood_the_server(lab: Lab) -> None:
+    """From many tasks and threads a few are created at a time, each once, in free slots."""
+    with _unreliable(lab) as faults, ThreadPoolExecutor(8) as threads:
+        by_thread = [
+            threads.submit(
+                contextvars.copy_context().run,
+                submit_sync,
+                JOB,
+                {"label": "flood"},
+                trigger=lab.trigger,
+            )
+            for _ in range(8)
+        ]
+        order = {"trigger": lab.trigger, "parameters": {"label": "flood"}}
+        made = _submit_all(*[order] * 22) + [one.result() for one in by_thread]
+        assert faults.most <= AT_ONCE
+        assert faults.sent >= 30
+    ids = {one.flow_run_id for one in made}
+    assert len(ids) == 30
+    assert all(one.created for one in made)
+    runs = _labelled(lab, "flood")
+    try:
+        assert {run.id for run in runs} == ids
+        holds = [Hold.read(run.labels) for run in runs]
+        slots = [slot for hold in holds if hold for slot in hold.slots]
+        for slot in slots:
+            same = [one for one in slots if one.pool == slot.pool]
+            over = sum(one.start <= slot.start < one.end for one in same)
+            assert over <= lab.trigger.fleet.pool(slot.pool).capacity
+    finally:
+        for run_id in ids:
+            lab.client.delete_flow_run(run_id)
+
+
+def test_sync_works_where_a_loop_runs(lab: Lab) -> None:
+    """A web handler's thread runs an event loop; submitting there is no nested loop."""
+
+    async def handler() -> Submission:
+        return submit_sync(JOB, {"label": "handler"}, trigger=lab.trigger)
+
+    made = asyncio.run(handler())
+    assert made.created
+    lab.client.delete_flow_run(made.flow_run_id)
+
+
+def test_sync_refuses_as_async_does(lab: Lab) -> None:
+    """An error that the planner finds comes out of the sync form, too, and nothing is created."""
+    before = _made(lab)
+    policy = CarbonPolicy(only_regions=("aws:us-west-2",))
+    with pytest.raises(ResidencyError, match="may only be processed in EU"):
+        submit_sync(JOB, policy=policy, data_class="personal", trigger=lab.trigger)
+    assert _made(lab) == before
+
+
+def test_process_that_ends_at_once_loses_nothing(lab: Lab) -> None:
+    """Its decision is on the run, and the planner lock is given back, when it has ended."""
+    code = (
+        "from deployments import submit_sync\n"
+        "from tests.deployments.lab import JOB\n"
+        "print(submit_sync(JOB, {'label': 'brief'}).flow_run_id)"
+    )
+    settings = lab.trigger.settings
+    env = {
+        **lab.box.env,
+        "CARBON_HOME": str(settings.home),
+        "CARBON_FLEET": str(settings.fleet),
+        "CARBON_REPLAY": str(settings.replay),
+        "CARBON_CLOCK": settings.clock,
+        "PYTHONPATH": str(ROOT),
+    }
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", code],
+        env=env,
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    run_id = UUID(done.stdout.split()[-1])
+    told = lab.artifacts(run_id)["decision-errand"].data
+    assert "### What was considered" in str(told)
+    assert lab.client.read_global_concurrency_limit_by_name(PLANNER_LOCK).active_slots == 0
+    lab.client.delete_flow_run(run_id)
+
+
+def test_documented_curl_line_makes_one_run(lab: Lab) -> None:
+    """The README's REST lines, as they stand but for the names, make one run for one key."""
+    if shutil.which("curl") is None:
+        pytest.skip("no curl: the README's REST lines were not run")
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (lines,) = re.findall(r"```\n(ID=\$\(curl.*?)```", readme, re.DOTALL)
+    names = {
+        "image-embeddings": "errand",
+        '"images": "/srv/images"': '"label": "by-curl"',
+        "nightly-42": "by-curl",
+    }
+    if shutil.which("jq") is None:
+        names["jq -r .id"] = f"{sys.executable} -c 'import json; print(json.load(open(0))[\"id\"])'"
+    for written, meant in names.items():
+        assert written in lines
+        lines = lines.replace(written, meant)
+    for _ in range(2):
+        done = subprocess.run(
+            ["bash", "-euc", lines],
+            env={**os.environ, "PREFECT_API_URL": lab.box.api_url},
+            capture_output=True,
+            text=True,
+            timeout=60,
+            check=True,
+        )
+        assert '"type":"SCHEDULED"' in done.stdout, done.stdout
+    (run,) = _labelled(lab, "by-curl")
+    try:
+        assert run.idempotency_key == "by-curl"
+        lab.until("its gate has planned it", lambda: Hold.read(lab.run(run.id).labels))
+    finally:
+        lab.client.delete_flow_run(run.id)
