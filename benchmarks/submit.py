@@ -17,15 +17,12 @@ import argparse
 import asyncio
 import math
 import os
-import pwd
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Awaitable, Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -34,11 +31,12 @@ from uuid import UUID, uuid4
 from prefect import flow
 from prefect.client.orchestration import PrefectClient, get_client
 
+from benchmarks.postgres import PROGRAMS, can_run, database
 from carbon import CarbonPolicy, Hardware, Need, Stage, Workload
 from deployments import Job, Trigger, gate, submit
 from deployments._desk import desk
 from deployments._render import render
-from deployments.sandbox import free_port, sandbox
+from deployments.sandbox import OWN_DATABASE, sandbox
 from work_pools import register
 
 MINUTE = timedelta(minutes=1)
@@ -55,7 +53,6 @@ JOB = Job(
 )
 ROOT = Path(__file__).parents[1]
 TOGETHER = (1, 8)
-USER = "postgres"
 
 
 @flow(name=JOB.name)
@@ -90,9 +87,9 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=200)
     parser.add_argument("--rounds", type=int, default=8)
     parser.add_argument("--live", type=int, default=0)
-    parser.add_argument("--postgres", type=Path, default=Path("/usr/lib/postgresql/15/bin"))
+    parser.add_argument("--postgres", type=Path, default=PROGRAMS)
     told = parser.parse_args()
-    if not (told.postgres / "initdb").is_file() or os.geteuid() != 0:
+    if not can_run(told.postgres):
         sys.exit(f"NOT MEASURED: needs PostgreSQL in {told.postgres}, and root to start it.")
     folder = Path(tempfile.mkdtemp(prefix="submit-"))
     folder.chmod(0o755)  # the user of the database must get through
@@ -101,7 +98,7 @@ def main() -> None:
             database(folder / "db", told.postgres) as address,
             sandbox(
                 folder / "prefect",
-                {"PREFECT_SERVER_DATABASE_CONNECTION_URL": address, "PYTHONPATH": str(ROOT)},
+                {OWN_DATABASE: address, "PYTHONPATH": str(ROOT)},
             ) as box,
             box.connected(),
         ):
@@ -221,36 +218,6 @@ def grid(path: Path, zones: tuple[str, ...]) -> Path:
         rows.append(",".join(((first + timedelta(hours=hour)).isoformat(), *values)))
     path.write_text("\n".join(rows))
     return path
-
-
-@contextmanager
-def database(folder: Path, programs: Path) -> Iterator[str]:
-    """Run a PostgreSQL of its own, and give its address as Prefect wants it."""
-    folder.mkdir()
-    owner = pwd.getpwnam(USER)
-    os.chown(folder, owner.pw_uid, owner.pw_gid)
-    port = free_port()
-
-    def run(program: str, *args: str) -> None:
-        subprocess.run(  # noqa: S603
-            [programs / program, *args],
-            user=USER,
-            group=owner.pw_gid,
-            extra_groups=[],
-            cwd=folder,
-            check=True,
-            stdout=subprocess.DEVNULL,
-            stdin=subprocess.DEVNULL,
-        )
-
-    run("initdb", "-D", "data", "-A", "trust", "-U", USER)
-    options = f"-p {port} -k {folder} -c listen_addresses=127.0.0.1"
-    run("pg_ctl", "-D", "data", "-l", "log", "-w", "-o", options, "start")
-    try:
-        run("createdb", "-h", "127.0.0.1", "-p", str(port), "-U", USER, "prefect")
-        yield f"postgresql+asyncpg://{USER}@127.0.0.1:{port}/prefect"
-    finally:
-        run("pg_ctl", "-D", "data", "-m", "immediate", "stop")
 
 
 if __name__ == "__main__":

@@ -33,8 +33,10 @@ from prefect.settings import get_current_settings
 
 from deployments._background import Background
 from deployments._errors import NotDeployed, PrefectUnavailable
+from deployments._events import emit_decision
 from deployments._gate import planning
 from deployments._hold import Held, held, present
+from deployments._mode import Switch, read_switch
 from deployments._notes import Notes
 from deployments._order import Order
 from deployments._trigger import Trigger, Verdict
@@ -95,6 +97,7 @@ class Desk:
         self._opening = asyncio.Lock()
         self._client: PrefectClient | None = None
         self._deployments: dict[str, tuple[UUID, float]] = {}
+        self._switches: dict[str, tuple[Switch, float]] = {}
         self._answered = float("-inf")
         self._asking = asyncio.Lock()
         self._asked = (0, 0.0)
@@ -175,9 +178,10 @@ class Desk:
             until = time.monotonic() + _TENURE
             async with asyncio.TaskGroup() as creations:
                 while ticket := await self._next(until):
+                    switch = await self._switch(client, ticket.order.job.name)
                     await self._places.acquire()
                     self._under_way += 1
-                    creations.create_task(self._fill(client, ticket, runs))
+                    creations.create_task(self._fill(client, ticket, runs, switch))
 
     async def _next(self, until: float) -> _Ticket | None:
         """Return who is to be served next; ``None`` when the lock is to be given back."""
@@ -199,13 +203,24 @@ class Desk:
                 return None
         return None
 
-    async def _fill(self, client: PrefectClient, ticket: _Ticket, runs: list[Held]) -> None:
+    async def _switch(self, client: PrefectClient, job: str) -> Switch:
+        """Return how a person's switch stands for a job, as it was some seconds ago at most."""
+        known, until = self._switches.get(job, (None, 0.0))
+        if known is not None and time.monotonic() < until:
+            return known
+        found = await _in_time(read_switch(client, job))
+        self._switches[job] = (found, time.monotonic() + _TENURE)
+        return found
+
+    async def _fill(
+        self, client: PrefectClient, ticket: _Ticket, runs: list[Held], switch: Switch
+    ) -> None:
         """Plan and create one run; never raises, but for what ends the process."""
         order = ticket.order
         own: Held | None = None
         try:
             # No await until its slots are taken: the next one must find them so.
-            verdict = order.decide(present(runs, order.trigger.clock.now()))
+            verdict = order.decide(present(runs, order.trigger.clock.now()), switch)
             own = Held(verdict.decision.chosen.slots)
             runs.append(own)
             run, created = await _in_time(order.create(client, ticket.deployment, verdict.decision))
@@ -213,6 +228,9 @@ class Desk:
             if not created:
                 runs.remove(own)
             else:
+                waits = verdict.decision.chosen.start > verdict.decision.decided_at
+                mode = switch.mode.value
+                emit_decision(verdict.decision, run, order.job.name, waits=waits, mode=mode)
                 self._notes.add(run.id, verdict.decision)
             if not ticket.done.done():
                 ticket.done.set_result((run, created, verdict))

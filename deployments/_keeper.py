@@ -9,16 +9,21 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient
+from prefect.client.schemas import OrchestrationResult
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterEndTime,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import ObjectNotFound
-from prefect.states import Cancelled, Scheduled
-from pydantic import BaseModel, ConfigDict
+from prefect.states import AwaitingRetry, Cancelled, Scheduled
 
 from carbon import Option, Reservation, Rule
 from deployments._artifacts import publish_decision
@@ -35,6 +40,7 @@ from deployments._hold import (
 )
 from deployments._hysteresis import clearly_better
 from deployments._jobs import Job
+from deployments._keeper_report import Change, KeeperReport, Step
 from deployments._mode import Mode, Switch, read_switch
 from deployments._trigger import Trigger, Verdict
 from deployments._waiting import Waiting, waiting
@@ -51,59 +57,19 @@ _GRACE: Final = timedelta(minutes=1)
 _STUCK: Final = timedelta(minutes=10)
 """How long a run may be Pending: its worker has died between taking it and starting it."""
 
+_REVIVED: Final = "carbon.revived"
+"""Label of a run that crashed and was retried: how often."""
+
+_MOST_TRIES: Final = 2
+_REVIVED_FOR: Final = timedelta(hours=24)
+"""For so long a run that has crashed is retried; after that somebody has seen it."""
+
+_SETTLED: Final = timedelta(seconds=15)
+"""After so long nobody else is about to take a crashed run up again."""
+
+_MOST: Final = 200
 _NOT_TO_BE_HAD: Final = {Rule.RESIDENCY, Rule.POLICY, Rule.CAPACITY}
 """What keeps a pool from a run, however good it is."""
-
-
-class Step(StrEnum):
-    """What the keeper has done with a run."""
-
-    MOVED = "moved"
-    RELEASED = "released"
-    RESCUED = "rescued"
-    LATE = "late"
-    CLOSED = "closed"
-
-
-class Change(BaseModel):
-    """One thing that was done, and why.
-
-    Attributes:
-        flow_run_id: Id of the run.
-        name: Its name.
-        what: What was done.
-        why: Why.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    flow_run_id: UUID
-    name: str
-    what: Step
-    why: str
-
-
-class KeeperReport(BaseModel):
-    """What one pass found and did.
-
-    Attributes:
-        waiting: How many runs wait.
-        changes: What was done.
-        notes: What is wrong with the switch, and what could not be looked at.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    waiting: int
-    changes: tuple[Change, ...]
-    notes: tuple[str, ...]
-
-    @property
-    def headline(self) -> str:
-        """Return it in one line."""
-        counts = {step: sum(one.what is step for one in self.changes) for step in Step}
-        done = ", ".join(f"{count} {step}" for step, count in counts.items() if count)
-        return f"{self.waiting} waiting; {done or 'nothing to do'}"
 
 
 async def keep(
@@ -134,6 +100,7 @@ class _Pass:
                 line = " ".join(str(error).split()) or type(error).__name__
                 self._note(f"{one.run.name}: {line}")
         await self._close(live)
+        await self._revive()
         return KeeperReport(
             waiting=sum(one.planned for one in found),
             changes=tuple(self.changes),
@@ -301,6 +268,29 @@ class _Pass:
             return await self.client.read_flow_run(task_run.flow_run_id)
         except ObjectNotFound:
             return None
+
+    async def _revive(self) -> None:
+        """Retry entry runs whose infrastructure died; what fails by itself is for people."""
+        now = datetime.now(UTC)
+        crashed = FlowRunFilter(
+            state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.CRASHED])),
+            end_time=FlowRunFilterEndTime(after_=now - _REVIVED_FOR),
+        )
+        for run in await self.client.read_flow_runs(flow_run_filter=crashed, limit=_MOST):
+            hold = Hold.read(run.labels)
+            tries = run.labels.get(_REVIVED, 0)
+            known = hold is not None and hold.decision.get("job") in self.jobs
+            if not known or run.parent_task_run_id or not isinstance(tries, int):
+                continue
+            if tries >= _MOST_TRIES or run.state is None or now - run.state.timestamp < _SETTLED:
+                continue
+            await self.client.update_flow_run_labels(run.id, {_REVIVED: tries + 1})
+            answer: OrchestrationResult[Any] = await self.client.set_flow_run_state(
+                run.id, AwaitingRetry()
+            )
+            if answer.status is SetStateStatus.ACCEPT:
+                why = run.state.message or "its infrastructure died"
+                self._done(run, Step.RESCUED, f"{why} Retried, {tries + 1} of {_MOST_TRIES}")
 
     # -- writing -------------------------------------------------------------------------------
 

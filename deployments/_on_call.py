@@ -13,7 +13,8 @@ from rich.markup import escape
 from deployments._ask import ask_prefect
 from deployments._jobs import job as find_job
 from deployments._jobs import jobs
-from deployments._keeper import KeeperReport, keep
+from deployments._keeper import keep
+from deployments._keeper_report import KeeperReport
 from deployments._mode import read_mode, set_switch
 from deployments._screen import out, table, tell
 from deployments._settings import Settings

@@ -14,6 +14,7 @@ from prefect.states import Scheduled
 from carbon import CarbonPolicy, Decision, Reservation
 from deployments._hold import Hold, waiting_state
 from deployments._jobs import Job
+from deployments._mode import Switch
 from deployments._trigger import Trigger, Verdict
 
 _SUBMISSION: Final = "carbon.submission"
@@ -45,11 +46,11 @@ class Order:
     trigger: Trigger
     submission: str = field(default_factory=lambda: uuid4().hex)
 
-    def decide(self, busy: tuple[Reservation, ...]) -> Verdict:
-        """Return the decision, with the slots that others hold."""
+    def decide(self, busy: tuple[Reservation, ...], switch: Switch | None = None) -> Verdict:
+        """Return the decision, with the slots that others hold, as a person's switch wants it."""
         return self.trigger.decide(
             self.job.workload,
-            self.policy,
+            switch.policy(self.policy) if switch else self.policy,
             self.deadline,
             release=self.release,
             busy=busy,

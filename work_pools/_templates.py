@@ -43,6 +43,10 @@ def base_job_template(pool: Pool) -> dict[str, Any]:
     """
     template = worker_class(pool.type).get_default_base_job_template()
     template["variables"]["properties"]["labels"]["default"] = _labels(pool)
+    if pool.type is PoolType.PROCESS:
+        # Through the worker's own output a run would die with the worker: the first line that it
+        # writes after that ends it (rich, on a broken pipe). Its log is in the UI all the same.
+        template["variables"]["properties"]["stream_output"]["default"] = False
     if pool.type is PoolType.KUBERNETES:
         _fill_manifest(template["job_configuration"]["job_manifest"], pool)
     else:

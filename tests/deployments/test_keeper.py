@@ -24,7 +24,8 @@ from prefect.states import Pending, Scheduled
 from carbon import BadInput, CarbonPolicy, ResidencyError
 from deployments import AWAITING, Trigger, submit
 from deployments._hold import HELD, Hold
-from deployments._keeper import Change, KeeperReport, keep
+from deployments._keeper import keep
+from deployments._keeper_report import Change, KeeperReport
 from deployments._mode import Mode, read_switch, set_switch
 from deployments._status import read_status
 from deployments._step_in import pin_run, release_run
