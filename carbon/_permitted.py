@@ -40,7 +40,9 @@ class Refusals:
 
 
 def permitted(request: Request, stage: Stage, refusals: Refusals) -> tuple[Pool, ...]:
-    """Return the pools that residency and policy permit for a stage.
+    """Return the pools that residency and policy permit for a stage, without those that are closed.
+
+    Where all of them are closed they count as open: then it is as good to wait there as anywhere.
 
     Raises:
         ResidencyError: Residency leaves no pool.
@@ -60,7 +62,12 @@ def permitted(request: Request, stage: Stage, refusals: Refusals) -> tuple[Pool,
             fitting.append(pool)
     if not fitting:
         _nowhere(request, stage)
-    return tuple(fitting)
+    shut = [pool for pool in fitting if stage.heavy and pool.name in request.closed]
+    if len(shut) == len(fitting):
+        return tuple(fitting)
+    for pool in shut:
+        refusals.add(pool, Rule.CAPACITY, request.closed[pool.name])
+    return tuple(pool for pool in fitting if pool not in shut)
 
 
 def sets(

@@ -21,7 +21,7 @@ from carbon._series import require_utc
 from carbon._workload import Urgency, Workload
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     from numpy.typing import NDArray
 
@@ -49,6 +49,8 @@ class Request:
         running: Whether the entry run is up already, so that going now costs no start-up.
         baseline: Running at once at home as it was judged when the run was released; by default
             it is judged now.
+        closed: Pools that start nothing now, with the reason. Heavy stages keep out of them, unless
+            no other pool is permitted.
 
     Raises:
         BadInput: A time is naive, or a slot is of a pool that the fleet does not have.
@@ -66,6 +68,7 @@ class Request:
     may_wait: bool = True
     running: bool = False
     baseline: Option | None = None
+    closed: Mapping[str, str] = field(default_factory=dict)
     _full: dict[str, tuple[Full, ...]] = field(default_factory=dict, init=False, repr=False)
     _prices: dict[str, EnergyPrice] = field(default_factory=dict, init=False, repr=False)
 

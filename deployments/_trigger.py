@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import cached_property
@@ -153,6 +153,7 @@ class Trigger:
         may_wait: bool = True,
         running: bool = False,
         baseline: Option | None = None,
+        closed: Mapping[str, str] | None = None,
     ) -> Verdict:
         """Decide for one run; see :class:`carbon.Request` for the arguments.
 
@@ -176,6 +177,7 @@ class Trigger:
             may_wait=may_wait,
             running=running,
             baseline=baseline,
+            closed=closed or {},
         )
         decision = plan(request).model_copy(update={"clock": self.clock.describe()})
         return Verdict(decision, request)

@@ -387,6 +387,25 @@ def test_a_full_pool_is_passed_over() -> None:
     assert decision.rule is Rule.CAPACITY
 
 
+def test_a_closed_pool_is_passed_over_and_says_why() -> None:
+    """A pool that starts nothing now is refused with its reason, also where it is home."""
+    view = outlook(DE=[500.0], **{"SE-SE3": [20.0]}, **{"US-NW-PACW": [100.0]})
+    decision = plan(request(view, closed={"eu-north-1-gpu": "the pool is paused"}))
+    assert decision.chosen.main.pool == "us-west-2-gpu"
+    (refusal,) = [row for row in decision.refusals if row.pool == "eu-north-1-gpu"]
+    assert (refusal.rule, refusal.reason) == (Rule.CAPACITY, "the pool is paused")
+    at_once = CarbonPolicy(strategy=Strategy.RUN_NOW)
+    decision = plan(request(view, at_once, closed={"eu-central-1-gpu": "the pool is paused"}))
+    assert decision.chosen.main.pool != "eu-central-1-gpu"
+
+
+def test_where_all_pools_are_closed_it_is_planned_as_if_none_were() -> None:
+    """It is as good to wait in the best pool as in any; pools for light stages are never closed."""
+    view = outlook(DE=[500.0], **{"SE-SE3": [20.0]}, **{"US-NW-PACW": [100.0]})
+    shut = dict.fromkeys(make_fleet().by_name, "the pool is paused")
+    assert plan(request(view, closed=shut)) == plan(request(view))
+
+
 def test_it_waits_for_a_slot_rather_than_stacking() -> None:
     """The run starts exactly when the clean pool has a free slot again."""
     busy = tuple(
