@@ -6,30 +6,25 @@ The entry run waits for it and fails when it failed. Artefacts pass by URI in th
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Final
-from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.filters import FlowRunFilter, FlowRunFilterIdempotencyKey
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun
 from prefect.context import FlowRunContext
-from prefect.deployments import arun_deployment
-from prefect.exceptions import FlowRunWaitTimeout, ObjectNotFound
+from prefect.exceptions import FlowRunWaitTimeout
 from prefect.flow_runs import wait_for_flow_run
 from prefect.logging import get_run_logger
-from prefect.states import AwaitingRetry
 
-from carbon import CarbonPolicy, Decision, Strategy
-from deployments._artifacts import publish_decision
-from deployments._errors import NotDeployed, StageFailed
-from deployments._gate import Log, planning
-from deployments._hold import Hold, taken
+from carbon import CarbonPolicy, Strategy
+from deployments._attempts import lost
+from deployments._closed import closed
+from deployments._errors import StageFailed
 from deployments._jobs import Job
-from deployments._segments import PAUSES, WHOLE, labels
-from deployments._trigger import Trigger, Verdict
+from deployments._stage_order import Order
+from deployments._trigger import Trigger
 
 _LOOK_AGAIN: Final = 10
 """Seconds after which the state is read again, should an event have been lost."""
@@ -39,6 +34,12 @@ _PATIENCE: Final = timedelta(seconds=10)
 
 _PAUSE: Final = 2
 """Seconds between two looks at a retried run, whose earlier end is still being told."""
+
+_REPLAN: Final = 60
+"""Seconds between two plans for a run that does not begin and cannot go elsewhere either."""
+
+_FURTHER: Final = 2
+"""Attempts after a crash that need nobody's word: what crashes three times is not bad luck."""
 
 
 async def dispatch(
@@ -53,8 +54,19 @@ async def dispatch(
     """Run one heavy stage where the planner says, wait for it, and return its completed run.
 
     A stage is run once for an entry run, whatever is retried or restarted in between: the run that
-    was made first is waited for, with the parameters that it was given. When it had ended without
-    completing, that same run is retried.
+    was made first is waited for, with the parameters that it was given. When it had failed or was
+    cancelled, that same run is retried.
+
+    Another run takes over in two cases, and only when the earlier one can no longer be at work:
+
+    - It has not begun, for its pool is paused, has no worker or no room, and another pool can do it
+      in time. It is withdrawn first; once withdrawn it does not begin, whoever starts it.
+    - It crashed, and the deadline leaves time. Up to two more attempts are made, elsewhere if
+      possible. How it is known that the first one is gone, and what that does not cover, is told
+      in :mod:`deployments._lease`. The execution flow must call ``guard`` first.
+
+    A run on a machine that vanished stays Running in Prefect until somebody, e.g. an automation on
+    missing heartbeats, marks it as Crashed; till then it is waited for.
 
     Args:
         job: The job that the stage belongs to.
@@ -73,146 +85,66 @@ async def dispatch(
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         raise RuntimeError("dispatch() works inside a flow run; call it from an entry flow")
-    entry_id = context.flow_run.id
     policy = job.policy_for(policy)
-    order = _Order(job, stage, dict(parameters), policy, data_class, trigger, entry_id)
+    entry_id, log = context.flow_run.id, get_run_logger()
+    order = Order(job, stage, dict(parameters), policy, data_class, trigger, entry_id, log)
     fixed = policy.strategy is Strategy.RUN_NOW
     await trigger.refresh(patience=timedelta(0) if fixed else _PATIENCE)
     async with get_client() as client:
         child = await order.place(client)
-        get_run_logger().info(
-            "Stage %r runs as %r in pool %r", stage, child.name, child.work_pool_name
-        )
         try:
-            return await _finished(client, child, stage)
+            return await _finished(client, order, child)
         finally:
             await order.release(client)
 
 
-@dataclass(frozen=True)
-class _Order:
-    """One stage to be run once for one entry run."""
-
-    job: Job
-    stage: str
-    parameters: dict[str, Any]
-    policy: CarbonPolicy
-    data_class: str | None
-    trigger: Trigger
-    entry_id: UUID
-
-    @property
-    def key(self) -> str:
-        """What names the stage's run, whatever the pool, the attempt or the parameters."""
-        return f"{self.entry_id}/{self.stage}"
-
-    async def place(self, client: PrefectClient) -> FlowRun:
-        """Return this order's run: the one that there is, or a new one in the chosen pool."""
-        log = get_run_logger()
-        async with planning(log):
-            # Inside the lock: a second attempt at this moment must find what the first has made.
-            entry = await client.read_flow_run(self.entry_id)
-            hold = Hold.read(entry.labels)
-            if made := await self._existing(client):
-                if hold and made.work_pool_name:
-                    # It stays in its pool, wherever the gate would place it by now.
-                    there = hold.moved(self.stage, made.work_pool_name)
-                    await client.update_flow_run_labels(entry.id, there.labels())
-                return await _again(client, made, log)
-            verdict = await self._decide(client, hold)
-            log.info("Stage %r: %s", self.stage, verdict.decision.headline)
-            if hold:
-                moved = Hold.of(
-                    verdict.decision, deferrals=hold.deferrals, went=True, baseline=hold.baseline
-                )
-                await client.update_flow_run_labels(entry.id, moved.labels())
-            child = await self._create(verdict.decision, f"{entry.name}-{self.stage}")
-            await self._segment(client, child, verdict.decision, log)
-        await publish_decision(
-            client, verdict, self.trigger.settings, run_id=self.entry_id, title=child.name
-        )
-        return child
-
-    async def release(self, client: PrefectClient) -> None:
-        """Give the stage's slot back in the entry run's plan."""
-        hold = Hold.read((await client.read_flow_run(self.entry_id)).labels)
-        if hold:
-            await client.update_flow_run_labels(self.entry_id, hold.without(self.stage).labels())
-
-    async def _existing(self, client: PrefectClient) -> FlowRun | None:
-        """Return the run that an earlier attempt of the entry run has already made."""
-        same = FlowRunFilter(idempotency_key=FlowRunFilterIdempotencyKey(any_=[self.key]))
-        found = await client.read_flow_runs(flow_run_filter=same, limit=1)
-        return found[0] if found else None
-
-    async def _decide(self, client: PrefectClient, hold: Hold | None) -> Verdict:
-        """Place the stage with all that comes after it, so that those still end in time."""
-        now = self.trigger.clock.now()
-        return self.trigger.decide(
-            self.job.workload.since(self.stage),
-            # Whether a move is worth it was decided at the gate, for the run as a whole.
-            self.policy.model_copy(update={"min_saving_percent": None}),
-            hold.deadline if hold else self.policy.deadline(now),
-            busy=await taken(client, now, but=self.entry_id),
-            data_class=self.data_class,
-            may_wait=False,
-            running=True,
-        )
-
-    async def _create(self, decision: Decision, name: str) -> FlowRun:
-        placed = decision.chosen.placement(self.stage)
-        deployment = self.job.execution_deployment(self.stage, placed.pool)
-        try:
-            return await arun_deployment(
-                deployment,
-                parameters=self.parameters,
-                flow_run_name=name,
-                timeout=0,
-                tags=[PAUSES] if placed.segments else None,
-                idempotency_key=self.key,
-            )
-        except ObjectNotFound as error:
-            raise NotDeployed(deployment) from error
-
-    async def _segment(
-        self, client: PrefectClient, child: FlowRun, decision: Decision, log: Log
-    ) -> None:
-        """Leave its segments on the stage's run, which pauses between them by itself."""
-        segments = decision.chosen.placement(self.stage).segments
-        if not segments:
-            return
-        try:
-            told = labels(segments, self.trigger.clock)
-            await client.update_flow_run_labels(child.id, told)
-        except Exception as error:  # noqa: BLE001  # without them it runs whole, and in time
-            log.warning("Stage %r runs without pauses (%s)", self.stage, type(error).__name__)
+async def _finished(client: PrefectClient, order: Order, child: FlowRun) -> FlowRun:
+    """Wait for a stage, whichever runs it takes, and return the one that completed."""
+    tried: dict[str, str] = {}  # pools in which it has waited in vain
+    crashes, planned = 0, -float(_REPLAN)
+    while True:
+        child = await _seen(client, child)
+        state, before = child.state, child.id
+        if state is None or not state.is_final():
+            shut = await order.overdue(client, child)
+            if not shut or time.monotonic() - planned < _REPLAN:
+                continue
+            planned = time.monotonic()
+            child = await order.elsewhere(client, child, tried | shut)
+            if child.id != before:
+                tried |= shut
+                planned -= _REPLAN
+        elif state.is_completed():
+            return child
+        elif lost(child) and not state.is_crashed():
+            # Withdrawn by its own guard, or by another process of this entry run.
+            child = await order.place(client)
+            if child.id == before:
+                raise _failed(child, order.stage)
+        elif state.is_crashed() and crashes < _FURTHER:
+            crashes += 1
+            shut = await closed(client, order.trigger.fleet)
+            child = await order.after_crash(client, child, tried | shut)
+            if child.id == before and child.state and child.state.is_crashed():
+                raise _failed(child, order.stage)
+        else:
+            raise _failed(child, order.stage)
 
 
-async def _again(client: PrefectClient, made: FlowRun, log: Log) -> FlowRun:
-    """Start a run again that ended without completing: somebody retries its entry run."""
-    if made.state is None or not made.state.is_final() or made.state.is_completed():
-        return made
-    log.info("Stage run %r ended as %s and is retried", made.name, made.state.name)
-    # The plan of its segments did not know that it would fail.
-    await client.update_flow_run_labels(made.id, WHOLE)
-    await client.set_flow_run_state(made.id, AwaitingRetry())
-    return await client.read_flow_run(made.id)
+async def _seen(client: PrefectClient, child: FlowRun) -> FlowRun:
+    """Return a run when it has ended, or as it is after some seconds."""
+    try:
+        seen: FlowRun = await wait_for_flow_run(child.id, timeout=_LOOK_AGAIN, client=client)
+    except FlowRunWaitTimeout:
+        return await client.read_flow_run(child.id)
+    if seen.state is not None and not seen.state.is_final():
+        # The run is retried, and Prefect has sent the event of its earlier end once more, as it
+        # does with the events of the last minute.
+        await asyncio.sleep(_PAUSE)
+    return seen
 
 
-async def _finished(client: PrefectClient, child: FlowRun, stage: str) -> FlowRun:
-    """Wait for a run by its events and return it completed."""
-    state: State | None = None
-    while state is None or not state.is_final():
-        try:
-            child = await wait_for_flow_run(child.id, timeout=_LOOK_AGAIN, client=client)
-        except FlowRunWaitTimeout:
-            continue
-        state = child.state
-        if state is not None and not state.is_final():
-            # The run is retried, and Prefect has sent the event of its earlier end once more, as
-            # it does with the events of the last minute.
-            await asyncio.sleep(_PAUSE)
-    if not state.is_completed():
-        pool, reason = child.work_pool_name or "?", state.message or ""
-        raise StageFailed(stage, pool, child.name, state.name or "unknown", reason)
-    return child
+def _failed(child: FlowRun, stage: str) -> StageFailed:
+    pool, state = child.work_pool_name or "?", child.state
+    reason, name = (state.message or "", state.name or "unknown") if state else ("", "unknown")
+    return StageFailed(stage, pool, child.name, name, reason)

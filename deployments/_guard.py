@@ -1,11 +1,19 @@
-"""The guard: a run proves where it is before it reads any data."""
+"""The guard: a run proves that it is wanted, and where it is, before it reads any data."""
 
 from __future__ import annotations
 
-from prefect.client.orchestration import get_client
+from typing import NoReturn
+
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.context import FlowRunContext
+from prefect.exceptions import Abort, ObjectNotFound
+from prefect.logging import get_run_logger
+from prefect.states import Cancelled
 
 from carbon import Fleet, Workload
+from deployments._attempts import entry_of, marked, withdrawal
+from deployments._lease import ALONE, keep_lease
 from deployments._settings import Settings
 from work_pools import load_fleet, require_permitted_here
 
@@ -13,7 +21,11 @@ from work_pools import load_fleet, require_permitted_here
 async def guard(
     workload: Workload, *, data_class: str | None = None, fleet: Fleet | None = None
 ) -> None:
-    """Refuse to go on in a pool where this run's data may not be. Call it before reading data.
+    """Refuse to go on where this run's data may not be, or for nobody. Call it before reading data.
+
+    The run of a dispatched stage cancels itself when its entry run has ended, or when another run
+    of the stage stands in for it. From here on its process ends itself when the run has been given
+    up; see :mod:`deployments._lease`.
 
     Args:
         workload: The workload that the run belongs to.
@@ -21,18 +33,46 @@ async def guard(
         fleet: The fleet; by default the one that the environment names.
 
     Raises:
+        Abort: Nobody waits for this stage's run; it has cancelled itself.
         ResidencyError: The pool is not permitted, or it is not certain which pool this is.
         BadInput: The data class has no residency rule, or the fleet file is wrong.
     """
-    fleet = fleet or load_fleet(Settings.load().fleet)
-    classes = dict.fromkeys(filter(None, (workload.data_class, data_class)))
-    require_permitted_here(fleet, *classes, pool_name=await _pool_name())
-
-
-async def _pool_name() -> str | None:
-    """Return the work pool of this run as the API tells it."""
+    settings = Settings.load()
+    fleet = fleet or load_fleet(settings.fleet)
     context = FlowRunContext.get()
-    if context is None or context.flow_run is None:
-        return None
-    async with get_client() as client:
-        return (await client.read_flow_run(context.flow_run.id)).work_pool_name
+    run = context.flow_run if context else None
+    if isinstance(run, FlowRun):
+        if entry_of(run) is not None:
+            keep_lease(run, settings.lease)
+        async with get_client() as client:
+            run = await client.read_flow_run(run.id)
+            await _require_wanted(client, run)
+    classes = dict.fromkeys(filter(None, (workload.data_class, data_class)))
+    require_permitted_here(fleet, *classes, pool_name=run.work_pool_name if run else None)
+
+
+async def _require_wanted(client: PrefectClient, run: FlowRun) -> None:
+    """Cancel the run of a stage where nobody waits for it.
+
+    Prefect cancels the stage of a run that is cancelled, but not that of one that fails or crashes,
+    which is taken up when that run is retried.
+    """
+    if (entry_id := entry_of(run)) is None:
+        return
+    if marked(run):
+        await _end(client, run, withdrawal("Started too late."))
+    try:
+        entry = await client.read_flow_run(entry_id)
+    except ObjectNotFound:
+        await _end(client, run, Cancelled(message="The run that it is a stage of was deleted."))
+    if (state := entry.state) is not None and (state.is_final() or state.is_cancelling()):
+        why = f"{entry.name}, which it is a stage of, has ended as {state.name}"
+        again = "Retry that run to take it up again."
+        message = f"{why}: {ALONE}. {again}"
+        await _end(client, run, Cancelled(message=message))
+
+
+async def _end(client: PrefectClient, run: FlowRun, state: State[None]) -> NoReturn:
+    get_run_logger().warning(state.message)
+    await client.set_flow_run_state(run.id, state)
+    raise Abort(state.message)

@@ -28,9 +28,9 @@ from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.context import FlowRunContext, TaskRunContext
-from prefect.exceptions import Abort, ObjectNotFound
+from prefect.exceptions import Abort
 from prefect.logging import get_run_logger
-from prefect.states import Cancelled, Scheduled
+from prefect.states import Scheduled
 
 from carbon import Segment
 from deployments._gate import Log
@@ -56,9 +56,6 @@ async def segment_end() -> datetime | None:
     """Return when this run is to stop at a checkpoint and pause, by the wall clock.
 
     Call it once, after the guard. ``None`` means: go on to the end.
-
-    Raises:
-        Abort: The run that wants this stage has ended meanwhile; this one has cancelled itself.
     """
     if (run_id := _this_run()) is None:
         return None
@@ -74,7 +71,6 @@ async def _segment_end(run_id: UUID) -> datetime | None:
         run = await _labelled(client, run_id)
         if not (segments := read(run.labels)):
             return None
-        await _require_parent(client, run)
         now = datetime.now(UTC)
         if _between(segments, now):
             # Moved in the UI, which leaves no other sign. For good: it must not pause again.
@@ -148,30 +144,6 @@ def _this_run() -> UUID | None:
     context = FlowRunContext.get()
     run = context.flow_run if context else None
     return run.id if run and run.deployment_id else None
-
-
-async def _require_parent(client: PrefectClient, run: FlowRun) -> None:
-    """Cancel this run where nobody waits for it any more.
-
-    Prefect cancels the stage of a run that is cancelled, but not that of one that fails or crashes,
-    which is taken up when that run is retried.
-    """
-    if run.parent_task_run_id is None:
-        return
-    try:
-        task_run = await client.read_task_run(run.parent_task_run_id)
-        parent = await client.read_flow_run(task_run.flow_run_id) if task_run.flow_run_id else None
-    except ObjectNotFound:
-        why = "The run that it is a stage of was deleted"
-    else:
-        state = parent.state if parent else None
-        if parent is None or state is None or not (state.is_final() or state.is_cancelling()):
-            return
-        why = f"{parent.name}, which it is a stage of, has ended as {state.name}"
-    message = f"{why}: it does not go on alone. Retry that run to take it up again."
-    get_run_logger().warning(message)
-    await client.set_flow_run_state(run.id, Cancelled(message=message))
-    raise Abort(message)
 
 
 def _between(segments: Sequence[Segment], now: datetime) -> bool:

@@ -13,6 +13,8 @@ Keys of signal providers may stand in Prefect ``Secret`` blocks instead, named l
 ``CARBON_DATA_ROOTS``   folders that flows may read, separated by ``:`` (default: ``CARBON_HOME``)
 ``CARBON_CLOCK``        replayed time, ``GRID_START,WALL_START,SPEED``, or ``@FILE`` that holds this
                         (default: real time)
+``CARBON_LEASE``        how long a stage's process works on without an answer from Prefect, in ISO
+                        8601 (default ``PT10M``); the same for all pools
 ``CARBON_OFFLINE``      ask no signal provider; believe what is in store
 ``CARBON_ELECTRICITY_MAPS_TOKEN``, ``CARBON_WATTTIME_USERNAME``, ``CARBON_WATTTIME_PASSWORD``,
 ``CARBON_ENTSOE_TOKEN``  keys of signal providers; one without its key is not asked
@@ -22,11 +24,11 @@ from __future__ import annotations
 
 import os
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Annotated, Never
 
-from pydantic import SecretStr, ValidationError, field_validator
+from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from carbon import (
@@ -61,6 +63,7 @@ class Settings(BaseSettings):
     replay_prices: Path | None = None
     data_roots: Annotated[tuple[Path, ...], NoDecode] = ()
     clock: str = ""
+    lease: Annotated[timedelta, Field(ge=timedelta(seconds=30))] = timedelta(minutes=10)
     offline: bool = False
     electricity_maps_token: SecretStr | None = None
     watttime_username: str | None = None

@@ -18,10 +18,16 @@ from uuid import UUID
 import psutil
 import pytest
 from prefect.client.orchestration import SyncPrefectClient, get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterParentFlowRunId,
+)
 from prefect.logging.handlers import APILogWorker
 
 from deployments import Settings, Trigger
+from deployments._attempts import number_of
 from deployments._render import render
 from deployments.sandbox import Sandbox, stop
 from tests.deployments.lab import JOB, RELAY, executions
@@ -38,6 +44,9 @@ SPEED: Final = 600
 
 NEEDED: Final = timedelta(minutes=146)
 """What the errand must have before its deadline: p95 run times, start-ups and one retry."""
+
+LEASE: Final = timedelta(seconds=40)
+"""Short, so that a test can wait for it; the server may stand still for half of it."""
 
 _GRID_START: Final = datetime(2026, 6, 1, tzinfo=UTC)
 _STEPS: Final = 600
@@ -109,6 +118,11 @@ class Lab:
             if _carries_out(process, run_id)
         ]
 
+    def below(self, parent: UUID) -> list[FlowRun]:
+        """Return the runs of a run's stages, the attempts of one in order."""
+        own = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]))
+        return sorted(self.client.read_flow_runs(flow_run_filter=own), key=number_of)
+
     def artifacts(self, run_id: UUID) -> dict[str, Artifact]:
         """Return the artifacts of a run by key."""
         own = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[run_id]))
@@ -137,6 +151,7 @@ def lab(prefect_server: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> It
         home=folder / "home",
         fleet=_written(folder / "fleet.toml", _fleet()),
         replay=_written(folder / "falling-grid.csv", _falling_grid()),
+        lease=LEASE,
         clock=f"{_GRID_START.isoformat()},{datetime.now(UTC).isoformat()},{SPEED}",
     )
     trigger = Trigger.from_settings(settings)
@@ -146,6 +161,7 @@ def lab(prefect_server: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> It
         "CARBON_FLEET": str(settings.fleet),
         "CARBON_REPLAY": str(settings.replay),
         "CARBON_CLOCK": settings.clock,
+        "CARBON_LEASE": f"PT{LEASE.total_seconds():.0f}S",
         "PYTHONPATH": str(ROOT),
         "PREFECT_WORKER_CANCELLATION_POLL_SECONDS": "1",
     }

@@ -10,12 +10,7 @@ from uuid import UUID
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import (
-    FlowRunFilter,
-    FlowRunFilterParentFlowRunId,
-    TaskRunFilter,
-    TaskRunFilterFlowRunId,
-)
+from prefect.client.schemas.filters import TaskRunFilter, TaskRunFilterFlowRunId
 from prefect.client.schemas.objects import FlowRun, State, StateType, TaskRun
 from prefect.states import Cancelling
 
@@ -31,6 +26,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.server
 
 POLICY = CarbonPolicy()
+ACTS = ("twice", "fail-once", "fail", "crash", "sleep")
 
 
 @dataclass(frozen=True)
@@ -79,8 +75,7 @@ def families(lab: Lab) -> Mapping[str, Family]:
             assert state.state_details.flow_run_id
             ids[act] = state.state_details.flow_run_id
 
-        acts = ("twice", "fail-once", "fail", "crash", "sleep")
-        await asyncio.gather(_cancel(lab, "sleep"), *(run(act) for act in acts))
+        await asyncio.gather(_cancel(lab, "sleep"), *(run(act) for act in ACTS))
         return ids
 
     ids = asyncio.run(main())
@@ -101,11 +96,10 @@ async def _cancel(lab: Lab, act: str) -> None:
 
 
 def _family(lab: Lab, parent: UUID) -> Family:
-    below = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[parent]))
     own = TaskRunFilter(flow_run_id=TaskRunFilterFlowRunId(any_=[parent]))
     return Family(
         lab.run(parent),
-        lab.client.read_flow_runs(flow_run_filter=below),
+        lab.below(parent),
         lab.client.read_task_runs(task_run_filter=own),
     )
 
@@ -147,19 +141,36 @@ def test_parent_fails_with_its_child(
 ) -> None:
     """The parent of a child that did not complete fails with the child's name, state and reason."""
     family = families[act]
-    (child,) = family.children
+    *_, child = family.children
     assert child.state_name == state
     assert family.parent.state_name == "Failed"
     for told in ("StageFailed", "'carry'", "'lab-green'", repr(child.name), state, reason):
         assert told in family.message
 
 
-@pytest.mark.parametrize("act", ["twice", "fail-once", "fail", "crash", "sleep"])
+@pytest.mark.parametrize("act", ACTS)
 def test_no_task_run_is_left_pending(families: Mapping[str, Family], act: str) -> None:
     """The task run that stands for the child in the parent's graph ends with it."""
-    (task_run,) = families[act].task_runs
-    assert task_run.state
-    assert task_run.state.is_final(), task_run.state_name
+    for task_run in families[act].task_runs:
+        assert task_run.state
+        assert task_run.state.is_final(), task_run.state_name
+
+
+def test_stage_that_crashes_again_and_again_is_given_up(
+    lab: Lab, families: Mapping[str, Family]
+) -> None:
+    """Three attempts are made in all; what failed by its own fault, or was cancelled, has one."""
+    attempts = [child.state_name for child in families["crash"].children]
+    assert attempts == ["Crashed"] * lab.executions("dispatch-crash") == ["Crashed"] * 3
+    for act in ("fail", "sleep"):
+        assert lab.executions(f"dispatch-{act}") == len(families[act].children) == 1
+
+
+def test_pool_without_a_worker_is_refused_by_name(lab: Lab, families: Mapping[str, Family]) -> None:
+    """Nobody waits in a pool where nothing starts, and the decision says why it was left out."""
+    refusals = lab.artifacts(families["fail"].parent.id)["refusals-errand"]
+    assert "lab-base" in str(refusals.data)
+    assert "no worker of the pool is online" in str(refusals.data)
 
 
 def test_decision_of_the_stage_is_on_the_parent(lab: Lab, families: Mapping[str, Family]) -> None:
