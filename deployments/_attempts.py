@@ -25,11 +25,6 @@ _STATE: Final = "Withdrawn"
 """Name of the Cancelled state of a run that never began and that another one stands in for."""
 
 
-def marked(run: FlowRun) -> bool:
-    """Tell whether a run must not begin any more."""
-    return run.labels.get(_WITHDRAWN) is True
-
-
 def withdrawal(why: str) -> State[None]:
     """Return the state of a run that did not begin and that another one stands in for."""
     return Cancelled(name=_STATE, message=f"{why} Another run of this stage takes over.")
@@ -64,6 +59,16 @@ def entry_of(run: FlowRun) -> UUID | None:
         return UUID(entry) if slash and run.parent_task_run_id else None
     except ValueError:
         return None
+
+
+async def replaced(client: PrefectClient, run: FlowRun) -> bool:
+    """Tell whether another attempt stands in for this one, or is about to."""
+    if run.labels.get(_WITHDRAWN) is True:
+        return True
+    # A label may be lost where two write labels at the same moment; a run may not.
+    entry, stage, *_ = (run.idempotency_key or "").split("/")
+    last = await latest(client, UUID(entry), stage)
+    return last is not None and number_of(last) > number_of(run)
 
 
 async def latest(client: PrefectClient, entry_id: UUID, stage: str) -> FlowRun | None:

@@ -12,7 +12,7 @@ from prefect.logging import get_run_logger
 from prefect.states import Cancelled
 
 from carbon import Fleet, Workload
-from deployments._attempts import entry_of, marked, withdrawal
+from deployments._attempts import entry_of, replaced, withdrawal
 from deployments._lease import ALONE, keep_lease
 from deployments._settings import Settings
 from work_pools import load_fleet, require_permitted_here
@@ -59,7 +59,7 @@ async def _require_wanted(client: PrefectClient, run: FlowRun) -> None:
     """
     if (entry_id := entry_of(run)) is None:
         return
-    if marked(run):
+    if await replaced(client, run):
         await _end(client, run, withdrawal("Started too late."))
     try:
         entry = await client.read_flow_run(entry_id)
