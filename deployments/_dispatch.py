@@ -8,8 +8,10 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any, Final
+from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
@@ -23,6 +25,10 @@ from deployments._attempts import lost
 from deployments._closed import closed
 from deployments._errors import StageFailed
 from deployments._jobs import Job
+from deployments._mode import Switch, pinned, read_switch
+from deployments._outage import patiently
+from deployments._refusal import refusals_told
+from deployments._shown import best_effort
 from deployments._stage_order import Order
 from deployments._trigger import Trigger
 
@@ -86,49 +92,94 @@ async def dispatch(
     if context is None or context.flow_run is None:
         raise RuntimeError("dispatch() works inside a flow run; call it from an entry flow")
     policy = job.policy_for(policy)
-    entry_id, log = context.flow_run.id, get_run_logger()
-    order = Order(job, stage, dict(parameters), policy, data_class, trigger, entry_id, log)
-    fixed = policy.strategy is Strategy.RUN_NOW
-    await trigger.refresh(patience=timedelta(0) if fixed else _PATIENCE)
-    async with get_client() as client:
-        child = await order.place(client)
+    entry, log = context.flow_run, get_run_logger()
+    async with get_client() as client, refusals_told(client, entry, job.name):
+        switch, labels = await patiently(lambda: _wishes(client, job, entry.id), log)
+        policy = switch.policy(pinned(policy, labels))
+        order = Order(job, stage, dict(parameters), policy, data_class, trigger, entry.id, log)
+        fixed = policy.strategy is Strategy.RUN_NOW
+        await trigger.refresh(patience=timedelta(0) if fixed else _PATIENCE)
+        child = await patiently(lambda: order.place(client), log)
+        wait = _Wait(client, order, child)
         try:
-            return await _finished(client, order, child)
+            while not (ended := await patiently(wait.look, log)):
+                pass
+            return ended
         finally:
-            await order.release(client)
+            with best_effort("That its slot is free"):
+                await order.release(client)
 
 
-async def _finished(client: PrefectClient, order: Order, child: FlowRun) -> FlowRun:
-    """Wait for a stage, whichever runs it takes, and return the one that completed."""
-    tried: dict[str, str] = {}  # pools in which it has waited in vain
-    crashes, planned = 0, -float(_REPLAN)
-    while True:
-        child = await _seen(client, child)
-        state, before = child.state, child.id
+async def _wishes(
+    client: PrefectClient, job: Job, entry_id: UUID
+) -> tuple[Switch, Mapping[str, object]]:
+    """Return how the switch stands, and the labels of the entry run."""
+    entry = await client.read_flow_run(entry_id)
+    return await read_switch(client, job.name), entry.labels
+
+
+@dataclass
+class _Wait:
+    """The wait for a stage, whichever runs it takes.
+
+    Attributes:
+        client: Prefect client.
+        order: The stage that is waited for.
+        child: The run that it is by now.
+        tried: Pools in which it has waited in vain.
+        crashes: How often it has crashed.
+        planned: When another place was last looked for, by the monotonic clock.
+    """
+
+    client: PrefectClient
+    order: Order
+    child: FlowRun
+    tried: dict[str, str] = field(default_factory=dict)
+    crashes: int = 0
+    planned: float = -float(_REPLAN)
+
+    async def look(self) -> FlowRun | None:
+        """Wait for some seconds; return the run that has completed, if one has.
+
+        Raises:
+            StageFailed: The stage has ended otherwise.
+        """
+        self.child = child = await _seen(self.client, self.child)
+        state = child.state
         if state is None or not state.is_final():
-            shut = await order.overdue(client, child)
-            if not shut or time.monotonic() - planned < _REPLAN:
-                continue
-            planned = time.monotonic()
-            child = await order.elsewhere(client, child, tried | shut)
-            if child.id != before:
-                tried |= shut
-                planned -= _REPLAN
+            await self._hurry()
         elif state.is_completed():
             return child
         elif lost(child) and not state.is_crashed():
             # Withdrawn by its own guard, or by another process of this entry run.
-            child = await order.place(client)
-            if child.id == before:
-                raise _failed(child, order.stage)
-        elif state.is_crashed() and crashes < _FURTHER:
-            crashes += 1
-            shut = await closed(client, order.trigger.fleet)
-            child = await order.after_crash(client, child, tried | shut)
-            if child.id == before and child.state and child.state.is_crashed():
-                raise _failed(child, order.stage)
+            self._go_on_with(await self.order.place(self.client))
+        elif state.is_crashed() and self.crashes < _FURTHER:
+            shut = await closed(self.client, self.order.trigger.fleet)
+            found = await self.order.after_crash(self.client, child, self.tried | shut)
+            self.crashes += 1
+            self.child = found
+            if found.id == child.id and found.state and found.state.is_crashed():
+                raise _failed(found, self.order.stage)
         else:
-            raise _failed(child, order.stage)
+            raise _failed(child, self.order.stage)
+        return None
+
+    async def _hurry(self) -> None:
+        """Have a run that does not begin taken elsewhere, if that is possible by now."""
+        shut = await self.order.overdue(self.client, self.child)
+        if not shut or time.monotonic() - self.planned < _REPLAN:
+            return
+        self.planned = time.monotonic()
+        before = self.child.id
+        self.child = await self.order.elsewhere(self.client, self.child, self.tried | shut)
+        if self.child.id != before:
+            self.tried |= shut
+            self.planned -= _REPLAN
+
+    def _go_on_with(self, child: FlowRun) -> None:
+        if child.id == self.child.id:
+            raise _failed(child, self.order.stage)
+        self.child = child
 
 
 async def _seen(client: PrefectClient, child: FlowRun) -> FlowRun:

@@ -47,6 +47,7 @@ from deployments._hold import (
 from deployments._hysteresis import clearly_better
 from deployments._jobs import Job
 from deployments._mode import Mode, Switch, pinned, read_switch
+from deployments._outage import patiently
 from deployments._refusal import refusals_told
 from deployments._trigger import Trigger, Verdict
 from work_pools import PLANNER_LOCK
@@ -85,14 +86,15 @@ async def gate(
     """
     trigger = trigger or Trigger.for_run()
     run = _this_run()
+    log = get_run_logger()
     async with get_client() as client, refusals_told(client, run, job.name):
         await guard(job.workload, data_class=data_class, fleet=trigger.fleet)
-        switch = await read_switch(client, job.name)
+        switch = await patiently(lambda: read_switch(client, job.name), log)
         asked = switch.policy(job.policy_for(policy))
         # Before the lock: others must not wait for our providers.
         await trigger.refresh(patience=_patience(asked, run, trigger))
         passage = _Passage(trigger, job, job.policy_for(policy), switch, data_class, run)
-        return await _pass(client, passage)
+        return await patiently(lambda: _pass(client, passage), log)
 
 
 async def _pass(client: PrefectClient, passage: _Passage) -> Decision:

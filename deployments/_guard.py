@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NoReturn
+from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun, State
@@ -14,6 +16,7 @@ from prefect.states import Cancelled
 from carbon import Fleet, Workload
 from deployments._attempts import entry_of, replaced, withdrawal
 from deployments._lease import ALONE, keep_lease
+from deployments._outage import patiently
 from deployments._settings import Settings
 from work_pools import load_fleet, require_permitted_here
 
@@ -44,11 +47,17 @@ async def guard(
     if isinstance(run, FlowRun):
         if entry_of(run) is not None:
             keep_lease(run, settings.lease)
-        async with get_client() as client:
-            run = await client.read_flow_run(run.id)
-            await _require_wanted(client, run)
+        run = await patiently(partial(_wanted, run.id), get_run_logger())
     classes = dict.fromkeys(filter(None, (workload.data_class, data_class)))
     require_permitted_here(fleet, *classes, pool_name=run.work_pool_name if run else None)
+
+
+async def _wanted(run_id: UUID) -> FlowRun:
+    """Return a run as the server knows it, which somebody waits for."""
+    async with get_client() as client:
+        run = await client.read_flow_run(run_id)
+        await _require_wanted(client, run)
+        return run
 
 
 async def _require_wanted(client: PrefectClient, run: FlowRun) -> None:

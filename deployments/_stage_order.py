@@ -22,6 +22,7 @@ from deployments._artifacts import publish_decision
 from deployments._attempts import MARK, key, latest, lost, number_of, spent, withdrawal
 from deployments._closed import closed
 from deployments._errors import NotDeployed
+from deployments._events import emit_decision
 from deployments._gate import Log, planning
 from deployments._hold import Hold, taken
 from deployments._jobs import Job
@@ -248,6 +249,7 @@ class Order:
 
     async def _published(self, client: PrefectClient, verdict: Verdict, child: FlowRun) -> FlowRun:
         settings = self.trigger.settings
+        emit_decision(verdict.decision, child, self.job.name, stage=self.stage)
         await publish_decision(client, verdict, settings, run_id=self.entry_id, title=child.name)
         self.log.info(
             "Stage %r runs as %r in pool %r", self.stage, child.name, child.work_pool_name

@@ -1,0 +1,52 @@
+"""Outages: while Prefect's API is away, whoever waits goes on waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable
+from typing import TYPE_CHECKING, Final, TypeVar
+
+import httpx
+from prefect.exceptions import PrefectHTTPStatusError
+from websockets.exceptions import WebSocketException
+
+if TYPE_CHECKING:
+    import logging
+
+_T = TypeVar("_T")
+
+_AGAIN: Final = 5.0
+"""Seconds between two attempts; Prefect's client has tried for a while by then."""
+
+_LATER: Final = frozenset({httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS})
+
+
+def is_outage(error: BaseException) -> bool:
+    """Tell whether the API is away, so that the same question may get an answer later."""
+    if isinstance(error, PrefectHTTPStatusError):
+        return error.response.is_server_error or error.response.status_code in _LATER
+    return isinstance(error, OSError | httpx.TransportError | WebSocketException)
+
+
+async def patiently(
+    work: Callable[[], Awaitable[_T]], log: logging.Logger | logging.LoggerAdapter[logging.Logger]
+) -> _T:
+    """Do something that asks the API, again and again while it is away.
+
+    To fail would end the run, and nobody could even be told.
+
+    Args:
+        work: What may be done more than once.
+        log: Where an outage is told, once.
+    """
+    told = False
+    while True:
+        try:
+            return await work()
+        except Exception as error:
+            if not is_outage(error):
+                raise
+            if not told:
+                log.warning("The Prefect API is away (%s); the run waits", type(error).__name__)
+                told = True
+            await asyncio.sleep(_AGAIN)
