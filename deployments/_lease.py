@@ -41,8 +41,8 @@ LOOK: Final = 10.0
 GRACE: Final = 10.0
 """Seconds that a process has to end by itself once its run has ended."""
 
-_MARGIN: Final = timedelta(seconds=LOOK + GRACE + 15)
-"""What whoever waits adds to the lease: a look, the grace, and for clocks that differ."""
+_MARGIN: Final = timedelta(minutes=1)
+"""What whoever waits adds to the lease: three looks at most, and for clocks that differ."""
 
 _SUPERSEDED: Final = 0
 """Exit code of a process whose run goes on, or has ended, without it: nothing is to report."""
@@ -122,7 +122,6 @@ class Lease:
                 # At least a moment: whoever was frozen asks before it gives up.
                 async with asyncio.timeout(max(left, self.pace)):
                     why = self._why_not(await look())
-                self._heard = asked
             except Exception as error:  # noqa: BLE001  # whatever it is, nobody has answered
                 silence = time.monotonic() - self._heard
                 if silence >= self.length.total_seconds():
@@ -130,6 +129,8 @@ class Lease:
                     await self._stop(why, _CUT_OFF)
                     return
             else:
+                # An answer that it is unwanted does not prolong the lease.
+                self._heard = self._heard if why else asked
                 self._unwanted = (self._unwanted or asked) if why else None
                 if self._unwanted is not None and asked - self._unwanted >= self.grace:
                     await self._stop(why, _SUPERSEDED)

@@ -83,6 +83,12 @@ def test_a_process_that_is_cut_off_ends_itself() -> None:
     assert ends == [75]
 
 
+def test_an_unwanted_process_that_is_cut_off_ends_itself_in_time() -> None:
+    """The answer that it is unwanted gives it no more time."""
+    sights = (flow_run(Crashed()), OSError("unreachable"))
+    assert kept(*sights, length=timedelta(seconds=0.01))[1] == [75]
+
+
 def test_a_process_that_has_ended_by_itself_is_left_alone() -> None:
     """What the engine has noted in the run counts, not what the server tells."""
     assert kept(flow_run(Completed()), own=flow_run(Completed())) == (0, [])

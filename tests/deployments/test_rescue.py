@@ -255,16 +255,16 @@ async def _cancelled(scene: Scene) -> FlowRun:
     """Cancel an entry run whose stage is at work, and return the stage's run when it has ended."""
     entry = await scene.client.read_deployment_by_name(JOB.entry_deployment)
     policy = CarbonPolicy(strategy=Strategy.RUN_NOW, only_regions=("aws:us-west-2",))
-    given = {"label": "cancelled", "act": "sleep", "policy": policy.model_dump(mode="json")}
+    given = {"label": "entry-cancelled", "act": "sleep", "policy": policy.model_dump(mode="json")}
     run = await scene.client.create_flow_run_from_deployment(entry.id, parameters=given)
-    await scene.until("the stage is at work", lambda: _at_work(scene, "cancelled"))
-    child = await scene.child("cancelled", state="Running")
+    await scene.until("the stage is at work", lambda: _at_work(scene, "entry-cancelled"))
+    child = await scene.child("entry-cancelled", state="Running")
     await scene.client.set_flow_run_state(run.id, Cancelling())
     below = FlowRunFilter(parent_flow_run_id=FlowRunFilterParentFlowRunId(any_=[run.id]))
     assert [one.id for one in await scene.client.read_flow_runs(flow_run_filter=below)] == [
         child.id
     ]
-    return await scene.child("cancelled", state="Cancelled")
+    return await scene.child("entry-cancelled", state="Cancelled")
 
 
 def test_crashed_stage_is_repeated_elsewhere(lab: Lab, crashes: Crashes) -> None:
@@ -291,4 +291,4 @@ def test_stage_is_cancelled_with_its_entry_run(lab: Lab, crashes: Crashes) -> No
     """Cancelling the entry run ends the stage's process, and nothing takes over."""
     assert crashes.cancelled.state_name == "Cancelled"
     assert crashes.left == 0
-    assert lab.executions("cancelled") == 1
+    assert lab.executions("entry-cancelled") == 1
