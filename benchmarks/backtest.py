@@ -111,7 +111,7 @@ def print_table(found: Backtest, took: dict[str, float]) -> None:
         saved += f" (gap {gap:.2f} %)" if row.policy is Way.ORACLE and gap is not None else ""
         full = max(row.peaks, key=lambda one: one.peak / one.capacity)
         print(
-            f"| {row.policy} | {took[row.policy]:.1f} | {row.kg:,.0f} | {saved} "
+            f"| {row.policy} | {took[row.policy]:.1f} | {row.kg or 0.0:,.0f} | {saved} "
             f"| {row.usd or 0:,.0f} | {row.mean_delay_hours:.1f} | {row.misses:,} | {row.queued:,} "
             f"| {full.zone} {full.peak}/{full.capacity} |"
         )

@@ -188,6 +188,12 @@ class Grid:
         zero = np.zeros((len(self.zones), 1))
         return np.hstack([zero, np.cumsum(np.nan_to_num(self.actual), axis=1)])
 
+    @cached_property
+    def gaps(self) -> NDArray[np.int64]:
+        """Running counts of the steps that nobody has measured, beginning with 0; likewise."""
+        zero = np.zeros((len(self.zones), 1), np.int64)
+        return np.hstack([zero, np.cumsum(np.isnan(self.actual), axis=1)])
+
     def moment(self, step: int) -> datetime:
         """Return when a step begins."""
         return self.first + self.step * step

@@ -78,9 +78,9 @@ class PolicyResult(_Frozen):
 
     Attributes:
         policy: The policy.
-        kg: Emissions of all jobs, kgCO2e.
-        saved_percent: Against the baseline; ``None`` where a job found no slot at all, for then
-            the two are not of the same jobs.
+        kg: Emissions of all jobs, kgCO2e; ``None`` where one ran in hours that nobody has measured.
+        saved_percent: Against the baseline; ``None`` likewise, and where a job found no slot at
+            all, for then the two are not of the same jobs.
         usd: Cost of all jobs: by the hour, transfer, and electricity on top; ``None`` where a price
             is not known.
         mean_delay_hours: From the first step at or after its release to a job's start.
@@ -90,13 +90,14 @@ class PolicyResult(_Frozen):
             retry would have ended too late.
         queued: Jobs that found no free slot when they wanted one.
         unplaced: Jobs that found no slot before the trace ends; not in the sums.
+        unmeasured: Jobs that queued until hours which the trace does not hold.
         moves: How often a job that waited was moved, all jobs together.
         blind: Jobs that started at once at home because nothing was known to decide by.
         peaks: By pool.
     """
 
     policy: Way
-    kg: float
+    kg: float | None
     saved_percent: float | None
     usd: float | None
     mean_delay_hours: float
@@ -105,6 +106,7 @@ class PolicyResult(_Frozen):
     unsafe: int
     queued: int
     unplaced: int
+    unmeasured: int
     moves: int
     blind: int
     peaks: tuple[Peak, ...]
@@ -158,6 +160,7 @@ class Backtest(_Frozen):
     def gap_percent(self) -> float | None:
         """How far the oracle may be from the best plan, in percent of the bound."""
         found = {row.policy: row for row in self.results}
-        if self.bound_kg is None or Way.ORACLE not in found or self.bound_kg <= 0:
+        kg = found[Way.ORACLE].kg if Way.ORACLE in found else None
+        if kg is None or self.bound_kg is None or self.bound_kg <= 0:
             return None
-        return 100 * (found[Way.ORACLE].kg / self.bound_kg - 1)
+        return 100 * (kg / self.bound_kg - 1)

@@ -31,7 +31,7 @@ class Settlement:
     """What each job came to; ``nan`` for one that found no slot.
 
     Attributes:
-        g: Grams of CO2e.
+        g: Grams of CO2e; ``nan`` also where it ran in a step that nobody has measured.
         delay: Steps from its earliest start to its start.
         unsafe: Whether it started after its latest safe start, or never.
         late: Whether it ended too late or never ran.
@@ -54,12 +54,16 @@ class Settlement:
         g = (server + network) / q.length * (sums[zone, end] - sums[zone, start])
         g += network / q.length * (sums[q.home_zone, end] - sums[q.home_zone, start])
         g += q.embodied[pool] * q.hours
+        # Who queues may run past the hours that were checked: a gap is no clean hour.
+        gaps = setting.grid.gaps
+        known = gaps[zone, end] == gaps[zone, start]
+        known &= (network == 0) | (gaps[q.home_zone, end] == gaps[q.home_zone, start])
         startup = np.array([one.startup.total_seconds() for one in setting.pools])[pool]
         began = setting.grid.first.timestamp() + start * setting.grid.step.total_seconds()
         # Who starts at once starts at its release: the rest of the step is not its delay.
         began = np.where(start == q.earliest, jobs.release, began)
         return cls(
-            g=np.where(ran, g, np.nan),
+            g=np.where(ran & known, g, np.nan),
             delay=np.where(ran, start - q.earliest, np.nan),
             unsafe=~ran | (start > np.maximum(q.latest, q.earliest)),
             late=~ran | (began + startup + q.hours * 3600.0 > jobs.due + _ROUNDING),
@@ -122,15 +126,18 @@ def _result(
     setting: Setting, jobs: JobList, q: Case, one: Outcome, baseline: float
 ) -> PolicyResult:
     placed, settled = one.placed, one.settled
-    grams = float(np.nansum(settled.g))
     unplaced = placed.pool < 0
+    grams = float(settled.g[~unplaced].sum())
+    unmeasured = int(np.isnan(settled.g[~unplaced]).sum())
     pool, start = np.maximum(placed.pool, 0), np.maximum(placed.start, 0)
     usd = float(setting.cost.usd(jobs, pool, start, q.length)[~unplaced].sum())
     delay = settled.delay[~unplaced] * (setting.grid.step / timedelta(hours=1))
     return PolicyResult(
         policy=one.way,
-        kg=grams / _GRAMS,
-        saved_percent=None if unplaced.any() or baseline <= 0 else 100 * (1 - grams / baseline),
+        kg=None if unmeasured else grams / _GRAMS,
+        saved_percent=None
+        if unmeasured or unplaced.any() or baseline <= 0
+        else 100 * (1 - grams / baseline),
         usd=None if np.isnan(usd) else usd,
         mean_delay_hours=float(delay.mean()) if len(delay) else 0.0,
         p95_delay_hours=float(np.percentile(delay, _P95)) if len(delay) else 0.0,
@@ -138,6 +145,7 @@ def _result(
         unsafe=int(settled.unsafe.sum()),
         queued=int(placed.queued.sum()),
         unplaced=int(unplaced.sum()),
+        unmeasured=unmeasured,
         moves=int(placed.moves.sum()),
         blind=int(placed.blind.sum()),
         peaks=tuple(

@@ -177,7 +177,7 @@ def _row(row: PolicyResult, found: Backtest) -> dict[str, str]:
         saved += f" (within {max(found.gap_percent, 0.01):.2f} % of the best)"
     return {
         "policy": row.policy.value,
-        "kgCO2e": _kg(row.kg),
+        "kgCO2e": "-" if row.kg is None else _kg(row.kg),
         "saved": saved,
         "USD": "-" if row.usd is None else f"{row.usd:,.2f}",
         "delay, mean": f"{row.mean_delay_hours:.1f} h",
@@ -213,6 +213,11 @@ def _notes(found: Backtest) -> Iterator[str]:
             yield (
                 f"{row.policy}: {row.unplaced:,} jobs found no slot before the trace ends. They "
                 "are in no sum, so nothing is said of savings: the pools are too small for them."
+            )
+        if row.unmeasured:
+            yield (
+                f"{row.policy}: {row.unmeasured:,} jobs queued until hours that the trace does not "
+                "hold. What they emit is unknown, and so are the sum and the savings."
             )
         if row.blind:
             yield (

@@ -44,7 +44,7 @@ def _savings(found: Backtest) -> Any:  # noqa: ANN401  altair's fluent types do 
         {
             "policy": row.policy.value,
             "saved": row.saved_percent or 0.0,
-            "text": "unknown: not all jobs ran"
+            "text": "unknown: not all jobs ran in known hours"
             if row.saved_percent is None
             else f"{row.saved_percent:.1f} %, {row.mean_delay_hours:.1f} h later, "
             f"{row.misses:,} too late",

@@ -477,3 +477,20 @@ def test_a_job_without_a_class_of_data_stays_where_all_may_be() -> None:
         found = backtest(job_list([row], "one"), pools, trace(values)).result(Way.BOTH)
         peaks.append({row.pool: row.peak for row in found.peaks}["gpu-us"])
     assert peaks == [0, 1]
+
+
+def test_hours_that_nobody_has_measured_are_not_clean() -> None:
+    """Who queues past the end of home's values emits something unknown, and nothing is saved."""
+    values = {zone: np.full(HOURS, 400.0) for zone in REGIONS}
+    values["DE"] = values["DE"][: BEGIN + 10]
+    release = FIRST + HOUR * BEGIN
+    group = Group(data_classes=("public",))
+    row = JobRow(release, release + 10 * HOUR, 5.0, reserve_hours=6, group=group, count=4)
+    jobs = job_list([row], "four at once")
+    found = backtest(jobs, fleet(1, 3, 3), trace(values), ways=[Way.PLACE_ONLY])
+    home = found.result(Way.AT_ONCE)
+    assert (home.kg, home.saved_percent, home.unmeasured, home.unplaced) == (None, None, 2, 0)
+    assert found.baseline_kg > 0
+    elsewhere = found.result(Way.PLACE_ONLY)
+    assert elsewhere.kg is not None
+    assert elsewhere.unmeasured == 0
