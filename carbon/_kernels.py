@@ -3,8 +3,8 @@
 They know nothing but arrays. A *placement* of job ``j`` is a pool and a start; its *value* is its
 cost, plus what the prices on capacity say for the steps it runs in. Compiled code is kept beside
 this file (``cache=True``). Numba does not see that a function in another file has changed, so every
-compiled function stands here or in ``_lanes``, and after a change here the caches are to be cleared
-(``make clean``).
+compiled function stands here, in ``_lanes`` or in ``_room``, and after a change here the caches are
+to be cleared (``make clean``).
 """
 
 from __future__ import annotations

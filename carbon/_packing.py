@@ -16,6 +16,8 @@ How it is done, in four steps:
    bound, and integer programs put jobs back together that run at about the same time
    (:mod:`carbon._exact`).
 
+Who has no place at last gets one wherever others can make room (:mod:`carbon._room`).
+
 The same input gives the same plan: chance is seeded, and no clock is read.
 """
 
@@ -31,10 +33,11 @@ from numpy.typing import ArrayLike
 
 from carbon import _kernels as kernels
 from carbon import _lanes as lanes
+from carbon import _room as room
 from carbon._errors import BadInput
 from carbon._exact import Exact
 from carbon._kernels import Flags, Floats, Integers, Plan, Problem
-from carbon._packing_input import Jobs, problem
+from carbon._packing_input import Jobs, only, problem, still_allowed
 
 _EPOCHS: Final = 10
 _BATCHES: Final = 16
@@ -61,6 +64,10 @@ _WORK: Final = 200_000_000
 """Placements to be looked at in one search for a better plan: about half a second."""
 _SMALL: Final = 100_000
 """Placements of all jobs up to which linear and integer programs are solved."""
+_TRIES: Final = 1000
+"""Moves of others after which a job without a place is given up."""
+_BRIEFLY: Final = (100, 5_000_000)
+"""The same, and the placements to be looked at, when a plan is only mended."""
 _FINE: Final = (3e-3, 1e-3)
 """Steps of the negotiations that begin with exact prices."""
 
@@ -90,7 +97,11 @@ class Packing:
 
     @cached_property
     def unplaced(self) -> Integers:
-        """The jobs for which no capacity was found: they need their last resort, and queue."""
+        """The jobs for which no capacity was found: they need their last resort, and queue.
+
+        Where only just all jobs fit, or not all, a plan of a few more may exist: not even for small
+        fleets is it searched to the end.
+        """
         return np.flatnonzero(self.pool < 0)
 
 
@@ -101,7 +112,8 @@ def pack(
 
     Jobs that have started are no longer jobs: leave them out and take what they occupy off the
     capacity. With an earlier packing the plan is only mended, which takes milliseconds: jobs keep
-    their place unless a new one, or capacity that has gone, needs it.
+    their place unless a new one, or capacity that has gone, needs it, and then they get another.
+    Only where capacity has gone can a job that had a place be left without.
 
     Args:
         jobs: The jobs.
@@ -144,7 +156,8 @@ class _Packer:
         """Plan from nothing."""
         plan = self._search()
         if (plan.pool >= 0).any() and (plan.pool < 0).any():
-            plan = self._better(self._search_again(plan), plan)
+            roomier = self._make_room(self._copy(plan), _TRIES, _WORK)
+            plan = self._better(self._search_again(roomier), plan)
         return self._packing(plan)
 
     def _search(self, known: Plan | None = None) -> Plan:
@@ -182,7 +195,7 @@ class _Packer:
         Where not all fit, prices rise without end: they prove that, and little else.
         """
         placed = known.pool >= 0
-        fewer = _Packer(_only(self.q, placed), np.zeros_like(self.prices))
+        fewer = _Packer(only(self.q, placed), np.zeros_like(self.prices))
         found = fewer._search(Plan(known.pool[placed], known.start[placed], known.used.copy()))
         self.prices = fewer.prices
         self.proven = (placed, fewer.proven[1])
@@ -195,15 +208,28 @@ class _Packer:
     def mend(self, after: Packing) -> Packing:
         """Plan from an earlier plan: new jobs and overfull steps first, then whoever gains."""
         plan = self._empty()
-        still = _still_allowed(after, self.q)
+        still = still_allowed(self.q, after.pool, after.start)
         kernels.occupy_all(self.q, plan, np.where(still, after.pool, -1), after.start)
+        kept = self._copy(plan)
+        kernels.evict(self.q, kept, self.chance.permutation(self.n))
+        had = kept.pool >= 0
         new = np.flatnonzero(plan.pool < 0)
         kernels.negotiate(self.q, plan, new, self.prices, self.unit, 0.0)
         self._agree(plan, rise=1.0, sweeps=0)
-        self._settle(plan)
         if (plan.pool < 0).any() and self.work <= _SMALL:
             Exact(self.q).improve(plan, self.prices, 0.0, np.inf)
+        # Somebody may have lost a place to another in what was agreed: here nobody does.
+        kept = self._make_room(self._settle(kept), *_BRIEFLY)
+        plan = kept if (plan.pool[had] < 0).any() else self._better(kept, plan)
         return self._packing(plan)
+
+    def _make_room(self, plan: Plan, tries: int, most: int) -> Plan:
+        """Find places for jobs that have none, the shortest first, while nobody loses one."""
+        shortest = np.where(self.q.permitted, self.q.duration, np.inf).min(axis=1)
+        jobs = np.argsort(shortest, kind="stable")
+        while room.make_room(self.q, plan, jobs[plan.pool[jobs] < 0], tries, most):
+            pass
+        return self._settle(plan)
 
     # Prices
 
@@ -255,6 +281,10 @@ class _Packer:
     def _empty(self) -> Plan:
         nowhere = np.full(self.n, -1)
         return Plan(nowhere, nowhere.copy(), np.zeros_like(self.q.capacity))
+
+    @staticmethod
+    def _copy(plan: Plan) -> Plan:
+        return Plan(plan.pool.copy(), plan.start.copy(), plan.used.copy())
 
     def _negotiate(self, step: float) -> Plan:
         plan = self._empty()
@@ -345,18 +375,6 @@ class _Packer:
         )
 
 
-def _only(q: Problem, some: Flags) -> Problem:
-    return q._replace(
-        earliest=q.earliest[some],
-        latest=q.latest[some],
-        duration=q.duration[some],
-        drawing=q.drawing[some],
-        energy=q.energy[some],
-        fixed=q.fixed[some],
-        permitted=q.permitted[some],
-    )
-
-
 def _checked(after: Packing, q: Problem) -> Packing:
     known = len(after.pool)
     if not (np.isfinite(after.prices).all() and (after.prices >= 0).all()):
@@ -371,12 +389,3 @@ def _checked(after: Packing, q: Problem) -> Packing:
             "Give a packing of the first of these jobs in the same steps, or none.",
         )
     return after
-
-
-def _still_allowed(after: Packing, q: Problem) -> Flags:
-    """Return which places are still in their job's window and in a pool that it may use."""
-    known = np.arange(len(after.pool))
-    placed = (after.pool >= 0) & (after.pool < len(q.intensity))
-    permitted = q.permitted[known, np.where(placed, after.pool, 0)]
-    in_window = (after.start >= q.earliest[known]) & (after.start <= q.latest[known])
-    return placed & permitted & in_window

@@ -95,6 +95,28 @@ def problem(jobs: Jobs, intensity: ArrayLike, capacity: ArrayLike) -> Problem:
     return _weighed(q)
 
 
+def only(q: Problem, some: Flags) -> Problem:
+    """Return the problem of some of its jobs."""
+    return q._replace(
+        earliest=q.earliest[some],
+        latest=q.latest[some],
+        duration=q.duration[some],
+        drawing=q.drawing[some],
+        energy=q.energy[some],
+        fixed=q.fixed[some],
+        permitted=q.permitted[some],
+    )
+
+
+def still_allowed(q: Problem, pool: Integers, start: Integers) -> Flags:
+    """Return which places of the first jobs are in their window and in a pool that they may use."""
+    known = np.arange(len(pool))
+    placed = (pool >= 0) & (pool < len(q.intensity))
+    permitted = q.permitted[known, np.where(placed, pool, 0)]
+    in_window = (start >= q.earliest[known]) & (start <= q.latest[known])
+    return placed & permitted & in_window
+
+
 def _refuse_what_cannot_be(q: Problem) -> None:
     steps = q.intensity.shape[1]
     negative = "{} has a negative one"

@@ -317,6 +317,47 @@ def test_others_stay_where_a_new_job_fits_beside_them() -> None:
     assert packing.start[-1] == 5
 
 
+def crowded(n: int, seed: int, capacity: int) -> Case:
+    """More jobs of 2 to 19 steps than one pool can take in 200 steps."""
+    rng = np.random.default_rng(seed)
+    earliest, duration = rng.integers(0, 140, n), rng.integers(2, 20, (n, 1))
+    jobs = Jobs(
+        earliest=earliest,
+        latest=np.minimum(earliest + rng.integers(0, 40, n), 200 - duration[:, 0]),
+        duration=duration,
+        energy=np.ones((n, 1)),
+        fixed=np.zeros((n, 1)),
+        permitted=np.ones((n, 1), bool),
+    )
+    return Case(jobs, rng.random((1, 200)), np.full((1, 200), capacity))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_nobody_loses_a_place_to_another(seed: int) -> None:
+    """Mended on the same input no plan gets worse; new jobs take what is left, or others' room."""
+    case = crowded(150, seed, 4)
+    known = Case(case.jobs.first(140), case.intensity, case.capacity)
+    first = known.pack()
+    assert len(first.unplaced)
+    again = known.pack(after=first)
+    check(known, again)
+    assert set(again.unplaced) <= set(first.unplaced)
+    assert len(again.unplaced) < len(first.unplaced) or again.cost <= first.cost * (1 + 1e-9)
+    more = case.pack(after=again)
+    check(case, more)
+    assert set(more.unplaced) - set(range(140, 150)) <= set(again.unplaced)
+
+
+def test_a_long_job_does_not_drive_out_short_ones() -> None:
+    """One new job that can only run in two others' steps stays without a place, not they."""
+    by_pool = np.ones((3, 1))
+    duration = np.array([[2], [2], [6]])
+    jobs = Jobs([0, 4, 0], [0, 4, 0], duration, by_pool, 0 * by_pool, by_pool > 0)
+    case = Case(jobs, np.ones((1, 6)), np.ones((1, 6), int))
+    first = Case(jobs.first(2), case.intensity, case.capacity).pack()
+    assert case.pack(after=first).unplaced.tolist() == [2]
+
+
 def test_a_place_that_is_no_longer_allowed_is_given_up() -> None:
     """A job whose window or residency has changed since is placed anew, also when mending."""
     case = simple(3)
