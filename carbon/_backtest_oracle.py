@@ -49,7 +49,7 @@ def oracle(q: Case, placed: Placed, actual: Floats, *, part: int = PART) -> floa
         The bound; ``None`` where not all jobs find a slot in time: they queue, and it proves
         nothing of plans that are late.
     """
-    q = q._replace(latest=np.maximum(q.latest, q.earliest))
+    q = _hurried_at_home(q)
     work = _Packing(q, placed, actual)
     parts = list(_parts(q.earliest, work.longest, part))
     half = len(parts) // 2 if len(parts) >= _MANY else 0
@@ -63,6 +63,22 @@ def oracle(q: Case, placed: Placed, actual: Floats, *, part: int = PART) -> floa
     sums = np.hstack([np.zeros((len(actual), 1)), np.cumsum(np.nan_to_num(actual), axis=1)])
     rest(q, placed, sums)
     return None if placed.queued.any() else _bound(q, sums, work.prices)
+
+
+def _hurried_at_home(q: Case) -> Case:
+    """Give jobs that no start is safe for a group of their own, which runs at once and at home.
+
+    Every policy has to run them so; with more freedom the oracle would bound other jobs than those.
+    """
+    hurried, groups = q.latest < q.earliest, len(q.home)
+    at_home = np.zeros_like(q.permitted)
+    at_home[np.arange(groups), q.home] = True
+    return q._replace(
+        latest=np.maximum(q.latest, q.earliest),
+        group=np.where(hurried, q.group + groups, q.group),
+        permitted=np.vstack([q.permitted, at_home]),
+        home=np.tile(q.home, 2),
+    )
 
 
 class _Packing:

@@ -494,3 +494,14 @@ def test_hours_that_nobody_has_measured_are_not_clean() -> None:
     elsewhere = found.result(Way.PLACE_ONLY)
     assert elsewhere.kg is not None
     assert elsewhere.unmeasured == 0
+
+
+def test_the_oracle_runs_jobs_without_slack_at_home() -> None:
+    """No policy may choose for them, so neither may the oracle, nor is the bound any lower."""
+    values = {"DE": np.full(HOURS, 400.0), "ES": np.full(HOURS, 100.0)}
+    release = FIRST + HOUR * BEGIN
+    group = Group(data_classes=("public",))
+    jobs = job_list([JobRow(release, release + 3 * HOUR, 2.0, group=group)], "no slack")
+    found = backtest(jobs, fleet(1, 1), trace(values), ways=[Way.BOTH, Way.ORACLE])
+    assert found.result(Way.ORACLE).kg == pytest.approx(found.result(Way.BOTH).kg)
+    assert found.bound_kg == pytest.approx(found.baseline_kg)
