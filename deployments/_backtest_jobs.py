@@ -22,6 +22,7 @@ from pydantic import ValidationError
 
 from carbon import BadInput, CarbonPolicy, Clock, Fleet, Hardware
 from carbon._backtest_jobs import LONGEST, Group, JobList, JobRow, job_list
+from deployments._hold import Hold
 from deployments._jobs import Job
 
 if TYPE_CHECKING:
@@ -35,9 +36,10 @@ _HOUR: Final = timedelta(hours=1)
 async def past_jobs(jobs: Iterable[Job], fleet: Fleet, since: datetime, clock: Clock) -> JobList:
     """Make jobs out of the completed runs of the entry deployments.
 
-    A job was wanted when its run was due first, and runs as long as the run was seen running: its
-    light stages, and the wait for its heavy ones, on the hardware of the first heavy stage. What
-    its deadline leaves in reserve is by the declared p95 of the stages.
+    A job was wanted when its run could have started at once: by the plan that the run carries, and
+    else when it was due. It runs as long as the run was seen running: its light stages, and the
+    wait for its heavy ones, on the hardware of the first heavy stage. What its deadline leaves in
+    reserve is by the declared p95 of the stages. A run that no pool of today may take is left out.
 
     Args:
         jobs: Whose runs.
@@ -74,9 +76,14 @@ def _row(job: Job, run: FlowRun, fleet: Fleet, clock: Clock) -> JobRow | None:
     began = run.start_time
     length = clock.grid(began + run.total_run_time) - clock.grid(began)
     length = min(max(length, _SHORTEST), LONGEST)
-    release = clock.grid(run.expected_start_time)
     policy = _policy(job, run)
-    due = max(policy.deadline(release), release + length)
+    if policy is None:
+        return None
+    # A submitted run is due when its clean start is planned, which is not when it was wanted.
+    hold = Hold.read(run.labels)
+    release = hold.baseline.start if hold else clock.grid(run.expected_start_time)
+    due = hold.deadline if hold else policy.deadline(release)
+    due = min(max(due, release + length), release + LONGEST)
     stages = job.workload.stages
     hardware = next(
         (fleet.home_pool(stage).hardware for stage in stages if stage.heavy), Hardware.CPU
@@ -84,7 +91,11 @@ def _row(job: Job, run: FlowRun, fleet: Fleet, clock: Clock) -> JobRow | None:
     p95 = [stage.needs[fleet.home_pool(stage).hardware].p95 for stage in stages]
     own = run.parameters.get("data_class")
     classes = {job.workload.data_class, *([own] if isinstance(own, str) else [])}
-    regions = policy.only_regions or ()
+    pools = [pool for pool in fleet.pools if pool.region in (policy.only_regions or (pool.region,))]
+    if not classes <= fleet.residency.keys() or not any(
+        pool.hardware is hardware and fleet.permits(pool, *classes) for pool in pools
+    ):
+        return None
     return JobRow(
         release=release,
         finish_by=due,
@@ -93,19 +104,22 @@ def _row(job: Job, run: FlowRun, fleet: Fleet, clock: Clock) -> JobRow | None:
         group=Group(
             hardware=hardware,
             data_classes=tuple(sorted(classes)),
-            pools=tuple(pool.name for pool in fleet.pools if pool.region in regions),
+            pools=tuple(pool.name for pool in pools) if policy.only_regions else (),
         ),
         where=f"run {run.name}",
     )
 
 
-def _policy(job: Job, run: FlowRun) -> CarbonPolicy:
-    """Return a run's policy; the job's own where nobody can read the run's any more."""
+def _policy(job: Job, run: FlowRun) -> CarbonPolicy | None:
+    """Return a run's policy; the job's own where nobody can read the run's any more.
+
+    ``None`` where that would let the run into regions which its own kept it out of.
+    """
+    told = run.parameters.get("policy") or {}
     try:
-        given = CarbonPolicy.model_validate(run.parameters.get("policy") or {})
-        return job.policy_for(given)
+        return job.policy_for(CarbonPolicy.model_validate(told))
     except (ValidationError, BadInput):
-        return job.policy
+        return None if isinstance(told, dict) and told.get("only_regions") else job.policy
 
 
 def _completed(since: datetime) -> FlowRunFilter:

@@ -16,7 +16,7 @@ from uuid import uuid4
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.objects import State
+from prefect.client.schemas.objects import FlowRun, State
 from prefect.settings import PREFECT_API_URL, temporary_settings
 from prefect.states import Completed, Failed, Running, Scheduled
 
@@ -25,9 +25,11 @@ from carbon import BadInput, Hardware, SystemClock
 from carbon._backtest_jobs import Group
 from carbon._backtest_report import Backtest, Way
 from deployments import cli
-from deployments._backtest_jobs import past_jobs
+from deployments._backtest_jobs import _row, past_jobs
+from deployments._hold import Hold
 from deployments._jobs import jobs
 from tests.deployments.lab import JOB
+from tests.deployments.test_hold import BASELINE
 from work_pools import load_fleet
 
 if TYPE_CHECKING:
@@ -294,6 +296,47 @@ def test_past_runs_are_replayed(
     assert (found.jobs, found.modelled) == (before + 2, True)
     assert [row.policy for row in found.results] == list(Way)
     assert found.result(Way.AT_ONCE).misses == 0
+
+
+def ended_run(due: datetime, labels: dict[str, object], **parameters: object) -> FlowRun:
+    """Return a run of ten minutes, as the API tells of it."""
+    return FlowRun(
+        flow_id=uuid4(),
+        name="a-run",
+        expected_start_time=due,
+        start_time=due,
+        total_run_time=timedelta(minutes=10),
+        parameters=parameters,
+        labels=labels,
+    )
+
+
+def test_a_run_was_wanted_before_its_planned_start() -> None:
+    """Release and deadline are those of the plan that the run carries, not its clean start."""
+    wanted = BASELINE.start
+    hold = Hold(wanted + 12 * HOUR, wanted + 9 * HOUR, 1, (), BASELINE)
+    fleet, clock = load_fleet(), SystemClock()
+    row = _row(JOB, ended_run(wanted + 9 * HOUR, dict(hold.labels())), fleet, clock)
+    assert row is not None
+    assert (row.release, row.finish_by) == (wanted, wanted + 12 * HOUR)
+    row = _row(JOB, ended_run(wanted, {}, policy={"finish_by": "5h"}), fleet, clock)
+    assert row is not None
+    assert (row.release, row.finish_by) == (wanted, wanted + 5 * HOUR)
+
+
+@pytest.mark.parametrize(
+    "parameters",
+    [
+        {"policy": {"only_regions": ["aws:eu-north-1"]}},
+        {"policy": {"only_regions": ["aws:mars-1"]}},
+        {"policy": {"only_regions": ["aws:us-west-2"]}, "data_class": "personal"},
+        {"data_class": "gone"},
+    ],
+)
+def test_a_run_that_no_pool_may_take_today_is_left_out(parameters: dict[str, object]) -> None:
+    """A region that has left, and a class of data that is gone, never mean all pools."""
+    run = ended_run(BASELINE.start, {}, **parameters)
+    assert _row(JOB, run, load_fleet(), SystemClock()) is None
 
 
 @pytest.mark.server
