@@ -165,8 +165,8 @@ def _read_csv(file: str, content: bytes) -> tuple[dict[str, list[object]], list[
 def _read_parquet(file: str, content: bytes) -> tuple[dict[str, list[object]], list[str]]:
     try:
         frame = pl.read_parquet(io.BytesIO(content))
-    except (pl.exceptions.PolarsError, OSError) as error:
-        reason = str(error).splitlines()[0]
+    except (pl.exceptions.PolarsError, pl.exceptions.PanicException, OSError) as error:
+        reason = next(iter(str(error).splitlines()), "it is damaged")
         raise BadInput(file, f"is not Parquet: {reason}", "Export it again as Parquet.") from error
     columns = {name: column.to_list() for name, column in frame.to_dict().items()}
     return columns, [f"row {number + 1}" for number in range(frame.height)]

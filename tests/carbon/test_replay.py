@@ -228,6 +228,18 @@ def test_a_missing_or_foreign_file_is_refused(tmp_path: Path) -> None:
             ReplaySource(tmp_path / name)
 
 
+def test_a_damaged_parquet_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What polars' own code panics over is a mistake of the file, not a traceback."""
+
+    def panic(_: object) -> None:
+        raise pl.exceptions.PanicException("range end out of bounds\nfor slice")
+
+    monkeypatch.setattr(pl, "read_parquet", panic)
+    (tmp_path / "grid.parquet").write_bytes(b"PAR1")
+    with pytest.raises(BadInput, match="is not Parquet: range end out of bounds"):
+        ReplaySource(tmp_path / "grid.parquet")
+
+
 def test_prices_twice_are_refused(tmp_path: Path) -> None:
     """Prices stand in the file or beside it, not both."""
     text = f"zone,utc,g_per_kwh,price\nDE,{ROW},1,2\nDE,{NEXT},1,2\n"
