@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import math
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
 from typing import TYPE_CHECKING, Final
@@ -125,6 +125,7 @@ class JobList:
         group: Index into ``groups``.
         groups: Where jobs may run.
         source: Where the jobs come from, for people.
+        every: From one to the next, where they were made up at equal distances.
     """
 
     release: Floats
@@ -137,6 +138,7 @@ class JobList:
     group: Integers
     groups: tuple[Group, ...]
     source: str
+    every: timedelta | None = None
 
     def __len__(self) -> int:
         return len(self.release)
@@ -281,7 +283,8 @@ class Every:
             for index in range(number)
         )
         many = f"{self.count} jobs" if self.count > 1 else "one job"
-        return job_list(rows, f"{many} of {self.hours:g} h every {self.every / _HOUR:g} h")
+        found = job_list(rows, f"{many} of {self.hours:g} h every {self.every / _HOUR:g} h")
+        return replace(found, every=self.every)
 
 
 def _inside(field: str, number: float, bounds: Bounds) -> None:

@@ -130,6 +130,8 @@ class Backtest(_Frozen):
             where not all of them can.
         results: By policy.
         hours: The usual day: intensity, and where and when jobs ran.
+        crowded: That jobs found no slot, of which policies therefore no saving is told, and what
+            to do; empty where all jobs ran.
         notes: What must be read beside the numbers.
     """
 
@@ -146,6 +148,7 @@ class Backtest(_Frozen):
     bound_kg: float | None
     results: tuple[PolicyResult, ...]
     hours: tuple[Hour, ...]
+    crowded: str
     notes: tuple[str, ...]
 
     def result(self, way: Way) -> PolicyResult:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -24,6 +25,8 @@ HOURS: Final = 24
 _P95: Final = 95
 _ROUNDING: Final = 1e-3
 _GRAMS: Final = 1000.0
+_ROOM: Final = 1.4
+"""Slots for each that jobs take on average: without room nothing waits for a better hour."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -110,7 +113,32 @@ def report(
         bound_kg=None if bound is None else bound / _GRAMS,
         results=tuple(_result(setting, jobs, q, one, baseline) for one in outcomes),
         hours=tuple(_hours(setting, q, outcomes, span)),
+        crowded=_crowded(jobs, q, outcomes, span),
         notes=(*notes, *setting.cost.notes(setting.grid, span.start, span.stop)),
+    )
+
+
+def _crowded(jobs: JobList, q: Case, outcomes: Sequence[Outcome], span: slice) -> str:
+    """Say once that pools are too small, by how much and for which policies."""
+    left = {one.way: int((one.placed.pool < 0).sum()) for one in outcomes}
+    short = [way.value for way, number in left.items() if number]
+    if not short:
+        return ""
+    slots = q.capacity[:, span].mean(axis=1)
+    at_home = float(slots[np.unique(q.home)].sum())
+    usable = float(slots[q.permitted.any(axis=0)].sum())
+    needed = float(q.length.sum()) / (span.stop - span.start)
+    what = "no comparison is possible"
+    if len(short) < len(left):
+        what = f"nothing is said of what {', '.join(short)} would save"
+    fix = "replay fewer jobs"
+    if jobs.every is not None and at_home:
+        hours = math.ceil(_ROOM * jobs.every / timedelta(hours=1) * needed / at_home)
+        fix = f"use --every {hours}h"
+    return (
+        f"These jobs need about {needed:.2g} slots at a time, home has {at_home:.2g}, and all "
+        f"pools that may run them have {usable:.2g}: up to {max(left.values()):,} jobs find no "
+        f"slot before the trace ends, so {what}. Raise capacity in the fleet file, or {fix}."
     )
 
 

@@ -150,6 +150,8 @@ def _show(found: Backtest) -> None:
         f"[bold]{found.jobs:,} jobs[/] from {escape(found.jobs_source)}, "
         f"{found.first:%d %b %Y} to {found.end:%d %b %Y}, home {escape(found.home)}"
     )
+    if found.crowded:
+        out.print(f"[bold red]too few slots[/] {escape(found.crowded)}")
     out.print(f"Grid: {escape(found.grid)}{modelled}, steps of {found.step // _MINUTE} min")
     out.print(f"Decided by: {escape(found.forecasts)}")
     out.print(table([_row(row, found) for row in found.results]))
@@ -209,11 +211,6 @@ def _peaks(found: Backtest) -> list[dict[str, str]]:
 def _notes(found: Backtest) -> Iterator[str]:
     yield from found.notes
     for row in found.results:
-        if row.unplaced:
-            yield (
-                f"{row.policy}: {row.unplaced:,} jobs found no slot before the trace ends. They "
-                "are in no sum, so nothing is said of savings: the pools are too small for them."
-            )
         if row.unmeasured:
             yield (
                 f"{row.policy}: {row.unmeasured:,} jobs queued until hours that the trace does not "

@@ -125,5 +125,5 @@ def _zone(found: Backtest) -> alt.Color:
 
 def _notes(found: Backtest) -> list[str]:
     """Return what must be read beside the picture, in lines that fit above it."""
-    told = (f"Grid: {found.grid}", f"Decided by: {found.forecasts}", *found.notes)
+    told = (found.crowded, f"Grid: {found.grid}", f"Decided by: {found.forecasts}", *found.notes)
     return [line for note in told for line in textwrap.wrap(note, _LINE)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -378,7 +379,21 @@ def test_pools_that_are_too_small_say_nothing_of_savings() -> None:
     assert row.misses >= row.unplaced
     assert row.saved_percent is None
     assert found.bound_kg is None
+    # Six hours of work an hour, less what the last ones may take longer; one slot in one pool.
+    assert "need about 5.7 slots at a time, home has 1, and all pools" in found.crowded
+    assert "no comparison is possible" in found.crowded
+    assert not any("slot" in note for note in found.notes)
     assert Backtest.model_validate_json(found.model_dump_json()) == found
+
+
+def test_the_distance_that_is_suggested_fits() -> None:
+    """Jobs as far apart as the report says can be compared."""
+    every = Every(HOUR, 4, DAY)
+    span = (FIRST + HOUR * BEGIN, FIRST + HOUR * HOURS)
+    told = backtest(every.jobs(*span), fleet(1, 1), trace(grid_values(2))).crowded
+    hours = re.findall(r"use --every (\d+)h\.", told)
+    apart = replace(every, every=HOUR * int(hours[0])).jobs(*span)
+    assert not backtest(apart, fleet(1, 1), trace(grid_values(2))).crowded
 
 
 def test_many_parts_are_one_packing() -> None:
