@@ -2,8 +2,8 @@
 
 ::
 
-    outlook = look([TypicalDay()], zones, home_zone, now, deadline)
-    decision = plan(Request(workload, policy, fleet, outlook, now=now, deadline=deadline))
+    outlook = look([TypicalDay()], zones, home_zone, now, policy.deadline(now))
+    decision = plan(Request(workload, policy, fleet, outlook, now=now))
     print(decision.headline)
 """
 

@@ -40,7 +40,8 @@ class Request:
         fleet: Where it could run.
         outlook: What is believed about the grid.
         now: Grid time at which the decision is made.
-        deadline: Latest acceptable finish.
+        deadline: Latest acceptable finish; by default the policy's, counted from the release, and
+            without one from now. A run that waits gives its own, counted from its slot: it rules.
         release: When the run is wanted, if later than now; it never starts before.
         busy: Slots that other runs hold or will hold.
         data_class: Class of this run's data, on top of the workload's own.
@@ -61,7 +62,7 @@ class Request:
     fleet: Fleet
     outlook: Outlook
     now: datetime
-    deadline: datetime
+    deadline: datetime = None  # type: ignore[assignment]  # never so once it is made
     release: datetime | None = None
     busy: tuple[Reservation, ...] = ()
     data_class: str | None = None
@@ -73,6 +74,9 @@ class Request:
     _prices: dict[str, EnergyPrice] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        if self.deadline is None:
+            counted = self.policy.deadline(self.release or self.now)  # type: ignore[unreachable]
+            object.__setattr__(self, "deadline", counted)
         for name in ("now", "deadline", "release"):
             moment = getattr(self, name)
             if moment is not None or name != "release":

@@ -110,6 +110,16 @@ def request(view: Outlook, policy: CarbonPolicy | None = None, **changes: object
     return Request(**given)  # type: ignore[arg-type]  # a test's shorthand
 
 
+def test_the_policy_sets_the_deadline() -> None:
+    """It counts from the release, else from now; one that is given rules."""
+    hour = CarbonPolicy(finish_by="6h")
+    assert Request(JOB, hour, FLEET, outlook(), now=NOW).deadline == NOW + 6 * HOUR
+    later = Request(JOB, hour, FLEET, outlook(), now=NOW, release=NOW + HOUR)
+    assert later.deadline == NOW + 7 * HOUR
+    given = Request(JOB, hour, FLEET, outlook(), now=NOW, deadline=NOW + 4 * HOUR)
+    assert plan(given).deadline == NOW + 4 * HOUR
+
+
 def test_goes_where_the_grid_is_cleanest() -> None:
     """The heavy stage goes to the cleanest zone, the light one stays at home."""
     decision = plan(request(outlook()))
