@@ -3,7 +3,7 @@
 ::
 
     found = plan_fleet(requests)
-    found.options[0].start, found.g, found.gap
+    found.options[0].start, found.packed_g, found.bound_g, found.gap
 
 The heavy stage that uses most energy decides where a job is counted: a slot there is held from the
 start of the run until the 95th percentile of its end, in whole steps; a chain of several heavy
@@ -74,7 +74,11 @@ class FleetPlan:
 
     @property
     def g(self) -> float | None:
-        """Emissions of all requests in gCO2e; ``None`` where one is not known."""
+        """Emissions of all requests in gCO2e; ``None`` where one is not known.
+
+        Not to be held against ``bound_g``: those that queue count, as if they ran at once, and so
+        do those that were planned alone.
+        """
         total = 0.0
         for option in self.options:
             if option.g is None:

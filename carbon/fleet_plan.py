@@ -5,7 +5,8 @@
     from carbon.fleet_plan import plan_fleet
 
     found = plan_fleet(requests)            # carbon.Request, all of one moment
-    print(found.g, found.bound_g, found.queued)
+    print(found.packed_g, found.bound_g)    # like numbers: the plan, and what none goes below
+    print(found.g, found.queued)            # of all requests, also those that could not be packed
 
 :func:`pack` does the same on plain arrays, for a hundred thousand jobs in seconds. They stand in a
 module of their own because their compiled loops take a second to load, and half a minute to compile
