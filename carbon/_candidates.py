@@ -203,7 +203,7 @@ class Candidates:
         if not (cheap & self.kept[Rule.INTENSITY][own]).any():
             at_best = float(grams[cheap].min() - chain.embodied_g) / chain.kwh
             return Rule.INTENSITY, (
-                f"at best {at_best:.1f} gCO2e/kWh, the maximum is {limits.g_per_kwh:g}"
+                f"at best {at_best:.1f} gCO2e/kWh (whole run), the maximum is {limits.g_per_kwh:g}"
             )
         return Rule.SAVING, "would save too little to be worth the move"
 

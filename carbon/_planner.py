@@ -292,7 +292,7 @@ class _Planning:
             )
         ceiling = request.policy.max_g_per_kwh
         if ceiling and option.g_per_kwh is not None and option.g_per_kwh > ceiling * (1 + 1e-6):
-            found = f"{option.g_per_kwh:.0f} gCO2e/kWh expected"
+            found = f"{option.g_per_kwh:.0f} gCO2e/kWh expected (whole run)"
             yield f"intensity: {found}, the maximum is {ceiling:g}"
         limit = self.limits.usd
         if option.usd is not None and option.usd > limit + abs(limit) * 1e-6:

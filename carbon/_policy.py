@@ -82,7 +82,7 @@ class CarbonPolicy(BaseModel):
     max_g_per_kwh: Annotated[float, Field(gt=0)] | None = Field(
         default=None,
         title="Max intensity (gCO2e/kWh)",
-        description="Highest mean carbon intensity in gCO2e/kWh; strategy cheapest needs it.",
+        description="Highest mean intensity of the whole run; strategy cheapest needs it.",
     )
     min_saving_percent: Annotated[float, Field(ge=0, le=100)] | None = Field(
         default=None,
