@@ -75,15 +75,15 @@ app.command(deployments)
 app.command(backtest)
 add_verbs(app)
 
-Policy = Annotated[CarbonPolicy | None, Parameter(name="*")]
+Policy = Annotated[CarbonPolicy | None, Parameter(name="*", allow_leading_hyphen=True)]
 
 
 @app.command
 def plan(
     job: str,
     /,
-    policy: Policy = None,
     *,
+    policy: Policy = None,
     data_class: str | None = None,
     picture: Picture = None,
     json: Json = False,
@@ -114,8 +114,8 @@ def plan(
 def submit(
     job: str,
     /,
-    policy: Policy = None,
     *,
+    policy: Policy = None,
     param: Sequence[str] = (),
     data_class: str | None = None,
     key: str | None = None,
