@@ -52,10 +52,10 @@ _HOUR: Final = timedelta(hours=1)
 _MOMENT: Final = re.compile(r"\d{4}-")
 _SMALLEST: Final = 1e-6
 _MOST_HOURS: Final = LONGEST / _HOUR
-_HOURS: Final = Bounds(lowest=1 / 60, highest=_MOST_HOURS)
-_ENERGY: Final = Bounds(lowest=_SMALLEST, highest=1e6)
-_DATA: Final = Bounds(lowest=0.0, highest=1e9)
-_COUNT: Final = Bounds(lowest=1, highest=1_000_000)
+_HOURS: Final = Bounds(lowest=1 / 60, highest=_MOST_HOURS, gap=False)
+_ENERGY: Final = Bounds(lowest=_SMALLEST, highest=1e6, gap=False)
+_DATA: Final = Bounds(lowest=0.0, highest=1e9, gap=False)
+_COUNT: Final = Bounds(lowest=1, highest=1_000_000, gap=False)
 _MOST: Final = 5_000_000
 _NAMES: Final = ("job", "workload", "name")
 _COLUMNS: Final = (

@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import math
+import re
 from collections import Counter
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -25,10 +26,17 @@ _FIRST_YEAR, _LAST_YEAR = 1971, 2199
 
 @dataclass(frozen=True)
 class Bounds:
-    """What a number may be."""
+    """What a number may be.
+
+    Attributes:
+        lowest: At least this.
+        highest: At most this.
+        gap: Whether an empty cell stands for a gap, for that is then a way out.
+    """
 
     lowest: float = -math.inf
     highest: float = math.inf
+    gap: bool = True
 
 
 @dataclass(frozen=True)
@@ -103,13 +111,12 @@ class Cells:
             number = float(cell)
         if math.isnan(number):
             return None
+        empty = ", or leave the cell empty for a gap" if bounds.gap else ""
         if math.isinf(number):
-            fix = "Write a number with a decimal point, or leave the cell empty for a gap."
+            fix = f"Write a number with a decimal point{empty}."
             raise self.bad(row, column, f"{cell!r} is not a number", fix)
         if not bounds.lowest <= number <= bounds.highest:
-            fix = (
-                f"Give {bounds.lowest:g} to {bounds.highest:g}, or leave the cell empty for a gap."
-            )
+            fix = f"Give {bounds.lowest:.3g} to {bounds.highest:g}{empty}."
             raise self.bad(row, column, f"{number:g} cannot be", fix)
         return number
 
@@ -132,7 +139,7 @@ def read(path: Path) -> Cells:
         ) from error
     columns, places = reader(path.name, content)
     if not places:
-        raise BadInput(path.name, "has no rows", "Give at least two rows below the header.")
+        raise BadInput(path.name, "has no rows", "Give some below the header.")
     return Cells(path.name, hashlib.sha256(content).hexdigest()[:12], columns, places)
 
 
@@ -149,6 +156,9 @@ def _read_csv(file: str, content: bytes) -> tuple[dict[str, list[object]], list[
     except (UnicodeDecodeError, csv.Error) as error:
         raise BadInput(file, f"is not CSV in UTF-8: {error}", "Export it again as CSV.") from error
     header, rows, places = rows[0] if rows else [], rows[1:], places[1:]
+    if len(header) == 1 and (other := re.search(r"[;\t|]", header[0])):
+        fix = "Separate columns with a comma and write decimals with a point."
+        raise BadInput(file, f"separates its columns with {other[0]!r}", fix)
     for name, count in Counter(header).items():
         if count > 1:
             raise BadInput(file, f"has {count} columns named {name!r}", "Rename or remove one.")

@@ -27,11 +27,11 @@ from __future__ import annotations
 import difflib
 import re
 import reprlib
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import timedelta
 
     from pydantic import BaseModel, ValidationError
     from pydantic_core import ErrorDetails
@@ -261,6 +261,8 @@ def _explain(fault: ErrorDetails) -> tuple[str, str]:
             f"{value} is not a valid name",
             "Begin with a lower-case letter and use only lower-case letters, digits and hyphens.",
         )
+    if kind == "greater_than_equal" and isinstance(fault["input"], timedelta):
+        return "a length of time is never less than zero", _FIXES["time_delta_type"]
     problem = re.sub(r"^(Input|String|Value) |, unable to parse.*", "", fault["msg"])
     problem = problem.replace("a valid timedelta", "a duration")
     return f"{value} {problem[0].lower()}{problem[1:]}", _FIXES.get(kind, "Correct the value.")

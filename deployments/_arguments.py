@@ -26,7 +26,8 @@ def _whole(_: object, tokens: Sequence[Token]) -> int:
 def _png(_: object, path: Path | None) -> None:
     if path is not None and path.suffix.lower() != ".png":
         name = str(path) if path.name else ""
-        raise BadInput("--picture", f"{name!r} is no PNG file", "Write e.g. --picture outlook.png.")
+        fix = f"Write e.g. --picture {path.stem or 'mine'}.png."
+        raise BadInput("--picture", f"{name!r} is no PNG file", fix)
 
 
 Whole: Final = Parameter(converter=_whole)

@@ -178,7 +178,7 @@ NEXT = "2026-06-01 01:00"
         (f"utc,DE\n{ROW},1\n,2\n", "line 3, column 'utc'", "is empty"),
         (f"utc,DE\n{ROW},1\n9999-12-31 00:00,2\n", "line 3, column 'utc'", "cannot be"),
         (f"utc,DE\n{ROW},12,5\n{NEXT},13,5\n", "line 2", "3 cells where the header has 2"),
-        (f"utc;DE\n{ROW};1\n{NEXT};2\n", "grid.csv", "no column"),
+        (f"utc;DE\n{ROW};1\n{NEXT};2\n", "grid.csv", "columns with ';'"),
         (f'utc,DE\n{ROW},"1\n', "grid.csv", "not CSV"),
         (f"zone,utc,grams\nDE,{ROW},1\nDE,{NEXT},2\n", "grid.csv", "no column 'g_per_kwh'"),
         (f"zone,utc,g_per_kwh\nDE,{ROW},1\n,{NEXT},2\n", "line 3, column 'zone'", "no zone"),

@@ -102,7 +102,9 @@ def test_a_flag_changes_only_its_own_field() -> None:
         (("outlook", "--learn", "2d"), "--learn: '2d' is no whole number"),
         (("outlook", "--picture", "x.jpg"), "--picture: 'x.jpg' is no PNG file"),
         (("outlook", "--picture", ""), "--picture: '' is no PNG file"),
-        (("plan", "image-embeddings", "--picture", "x.jpg"), "--picture outlook.png"),
+        (("plan", "image-embeddings", "--picture", "x.jpg"), "--picture x.png."),
+        (("plan", "image-embeddings", "12h"), "12h: is more than this command takes"),
+        (("plan", "image-embeddings", "--finish-by", "-3h"), "finish_by: '-3h' is neither"),
         (("deployments", "check", "nowhere.yaml"), "nowhere.yaml"),
     ],
 )
