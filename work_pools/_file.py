@@ -20,7 +20,7 @@ from carbon._fleet import Fleet
 SHIPPED = "fleet.toml"
 
 
-def load_fleet(path: Path | None = None) -> Fleet:
+def load_fleet(path: str | Path | None = None) -> Fleet:
     """Read and check a fleet file.
 
     Args:
@@ -33,6 +33,7 @@ def load_fleet(path: Path | None = None) -> Fleet:
         BadInput: The file is missing, is no TOML, or a value in it is wrong; the message names the
             file, the field and the fix.
     """
+    path = None if path is None else Path(path)
     name = path.name if path else SHIPPED
     try:
         return Fleet.model_validate(_parse(name, _read(path)))

@@ -63,6 +63,7 @@ def test_a_given_file_is_read(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(SHIPPED.replace('startup = "PT2M"', 'startup = "PT90S"'), encoding="utf-8")
     assert {pool.startup for pool in load_fleet(path).pools} == {timedelta(seconds=90)}
+    assert load_fleet(str(path)) == load_fleet(path)
 
 
 TYPOS = [
