@@ -151,6 +151,8 @@ def jobs(a_day: int, days: int, *, half: bool) -> JobList:
         group=np.zeros(n, np.int64),
         groups=(Group(hardware=Hardware.GPU, data_classes=("public",)),),
         source=f"{n:,} jobs of all kinds",
+        row=np.zeros(n, np.int64),
+        places=("jobs of all kinds",),
     )
 
 

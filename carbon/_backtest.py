@@ -33,12 +33,15 @@ from carbon._errors import BadInput
 from carbon._statistical import DAY
 
 if TYPE_CHECKING:
+    from numpy.typing import NDArray
+
     from carbon._backtest_jobs import JobList
     from carbon._decision import Reservation
     from carbon._fleet import Fleet
     from carbon._series import PriceSeries
 
 QUANTILE: Final = 0.3
+_SECONDS: Final = 3600.0
 REPLAN: Final = timedelta(hours=3)
 RATE: Final = 0.005
 """How fast ``priced`` follows demand; 0.001 to 0.03 save the same within half a per cent."""
@@ -133,7 +136,7 @@ class Replay:
             raise BadInput("quantile", f"{quantile:g} is none", "Give 0 to 1, e.g. 0.3.")
         if ahead < timedelta(hours=1):
             raise BadInput("ahead", f"{ahead} is too short", "Give an hour or more.")
-        moments = np.concatenate([jobs.release, jobs.hours * 3600.0])
+        moments = np.concatenate([jobs.release, jobs.hours * _SECONDS])
         if not timedelta(minutes=15) <= replan <= DAY:
             raise BadInput("replan", f"{replan} cannot be", "Give 15 minutes to a day, e.g. '3h'.")
         setting = Setting.of(
@@ -218,13 +221,24 @@ def _notes(replay: Replay) -> list[str]:
         told.append(f"The grid is a {trace.source}: nobody has measured these hours.")
     if forecasts is not None and forecasts.modelled:
         told.append("Its forecast is the model itself: real forecasts err, so real savings differ.")
-    hurried = int((replay.case.latest < replay.case.earliest).sum())
-    if hurried:
-        told.append(
-            f"{hurried:,} jobs have no slack and start at once at home: their deadline leaves less "
-            "than p95 run time, start-up and one retry."
-        )
+    hurried = np.flatnonzero(replay.case.latest < replay.case.earliest)
+    if len(hurried):
+        told.append(_hurried(replay, hurried))
     return [*told, *replay.setting.notes]
+
+
+def _hurried(replay: Replay, hurried: NDArray[np.int64]) -> str:
+    """Say of the first job without slack what it lacks, for a file may have thousands of them."""
+    jobs, j = replay.jobs, int(hurried[0])
+    has = float(jobs.due[j] - jobs.release[j]) / _SECONDS
+    startups = replay.setting.startups(replay.case.permitted[jobs.group[j]])
+    needs = float(jobs.reserve_hours[j]) + startups / _SECONDS
+    return (
+        f"{len(hurried):,} jobs have no slack and start at once at home. The first, "
+        f"{jobs.places[jobs.row[j]]}, has {has:.4g} h to its finish-by, and a safe start needs "
+        f"{needs:.4g} h for two runs of p95 and the start-ups: let it finish later, or give "
+        "p95_hours if its run time is steadier."
+    )
 
 
 def first_release(grid_first: datetime, *, forecast: bool) -> datetime:

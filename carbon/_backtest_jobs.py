@@ -1,24 +1,8 @@
-"""The jobs of a back-test: from a file, from a rule ("one every hour"), or from other rows.
-
-A file is CSV or Parquet, one job a row::
-
-    release,finish_by,hours,p95_hours,kw,data_class
-    2022-03-27T01:30:00+01:00,24h,4,5,1.2,personal
-    2022-03-27T09:00:00+02:00,06:30 Europe/Berlin,0.5,,,public
-
-``release`` (when it was wanted) and ``hours`` (how long it runs) are needed. ``finish_by`` is a
-duration, a time of day with a zone, or a moment; ``24h`` where it is left out. As in the trigger, a
-job starts no later than leaves time for a run and a retry of ``p95_hours`` each (half as much again
-as ``hours`` where it is left out) and the pools' start-ups. Energy is ``kw`` or
-``kwh`` at the server, before PUE; without either it is the watts of the pool. Further columns:
-``hardware``, ``data_class`` and ``pools`` (names, with spaces between), ``data_in_gb``,
-``data_out_gb``, ``count`` (how many alike) and ``job`` (a name, for people).
-"""
+"""The jobs of a back-test: rows of any origin, or made by a rule ("one every hour")."""
 
 from __future__ import annotations
 
 import math
-import re
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from functools import cache
@@ -27,15 +11,13 @@ from typing import TYPE_CHECKING, Final
 import numpy as np
 from pydantic import ValidationError
 
-from carbon import _cells as cells_
-from carbon._cells import Bounds, Cells
+from carbon._cells import Bounds
 from carbon._errors import BadInput
 from carbon._policy import CarbonPolicy
 from carbon._workload import Hardware
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-    from pathlib import Path
+    from collections.abc import Iterable
 
     from numpy.typing import NDArray
 
@@ -49,20 +31,12 @@ P95_OF_HOURS: Final = 1.5
 """p95 run time of a job of which nobody has said it, in units of how long it runs."""
 
 _HOUR: Final = timedelta(hours=1)
-_MOMENT: Final = re.compile(r"\d{4}-")
 _SMALLEST: Final = 1e-6
 _MOST_HOURS: Final = LONGEST / _HOUR
-_HOURS: Final = Bounds(lowest=1 / 60, highest=_MOST_HOURS, gap=False)
-_ENERGY: Final = Bounds(lowest=_SMALLEST, highest=1e6, gap=False)
-_DATA: Final = Bounds(lowest=0.0, highest=1e9, gap=False)
-_COUNT: Final = Bounds(lowest=1, highest=1_000_000, gap=False)
+HOURS: Final = Bounds(lowest=1 / 60, highest=_MOST_HOURS, gap=False)
+ENERGY: Final = Bounds(lowest=_SMALLEST, highest=1e6, gap=False)
+COUNT: Final = Bounds(lowest=1, highest=1_000_000, gap=False)
 _MOST: Final = 5_000_000
-_NAMES: Final = ("job", "workload", "name")
-_COLUMNS: Final = (
-    *_NAMES,
-    *("release", "finish_by", "hours", "p95_hours", "kw", "kwh", "hardware", "data_class", "pools"),
-    *("data_in_gb", "data_out_gb", "count"),
-)
 
 
 @dataclass(frozen=True)
@@ -125,6 +99,8 @@ class JobList:
         group: Index into ``groups``.
         groups: Where jobs may run.
         source: Where the jobs come from, for people.
+        row: Index into ``places``.
+        places: Where jobs stand, for people.
         every: From one to the next, where they were made up at equal distances.
     """
 
@@ -138,6 +114,8 @@ class JobList:
     group: Integers
     groups: tuple[Group, ...]
     source: str
+    row: Integers
+    places: tuple[str, ...]
     every: timedelta | None = None
 
     def __len__(self) -> int:
@@ -175,6 +153,8 @@ def job_list(rows: Iterable[JobRow], source: str) -> JobList:
         group=np.repeat(np.array([index[row.group] for row in found], np.int64), count),
         groups=tuple(groups),
         source=source,
+        row=np.repeat(np.arange(len(found)), count),
+        places=tuple(row.where for row in found),
     )
 
 
@@ -206,7 +186,7 @@ def duration(field: str, text: str) -> timedelta:
     epoch = datetime(1970, 1, 1, tzinfo=UTC)
     try:
         if ":" not in text:
-            return _policy(field, text).deadline(epoch) - epoch
+            return policy_of(field, text).deadline(epoch) - epoch
     except BadInput:
         pass  # it speaks of times of day, which are no answer here
     raise BadInput(
@@ -217,7 +197,12 @@ def duration(field: str, text: str) -> timedelta:
 
 
 @cache
-def _policy(field: str, text: str) -> CarbonPolicy:
+def policy_of(field: str, text: str) -> CarbonPolicy:
+    """Return the policy that a finish-by makes.
+
+    Raises:
+        BadInput: It cannot be read; the error names the field.
+    """
     try:
         return CarbonPolicy(finish_by=text)
     except ValidationError as error:
@@ -248,10 +233,10 @@ class Every:
     group: Group = Group()
 
     def __post_init__(self) -> None:
-        _inside("hours", self.hours, _HOURS)
-        _inside("count", self.count, _COUNT)
+        _inside("hours", self.hours, HOURS)
+        _inside("count", self.count, COUNT)
         if self.kw is not None:
-            _inside("kw", self.kw, _ENERGY)
+            _inside("kw", self.kw, ENERGY)
 
     def jobs(self, first: datetime, end: datetime) -> JobList:
         """Return those that are released from a moment on and surely end before another.
@@ -291,108 +276,3 @@ def _inside(field: str, number: float, bounds: Bounds) -> None:
     if not bounds.lowest <= number <= bounds.highest:
         fix = f"Give {bounds.lowest:.3g} to {bounds.highest:g}."
         raise BadInput(field, f"{number:g} cannot be", fix)
-
-
-def read_jobs(path: Path) -> JobList:
-    """Read jobs from a ``.csv`` or ``.parquet`` file.
-
-    Raises:
-        BadInput: A cell is wrong; the message names file, line and column.
-    """
-    found = cells_.read(path)
-    for name in found.columns:
-        if name.lower() not in _COLUMNS:
-            raise BadInput.unknown(f"{found.file}: column", name, _COLUMNS)
-    return job_list(_rows(found), found.file)
-
-
-def _rows(found: Cells) -> Iterator[JobRow]:
-    """Yield the jobs of a file, in its order."""
-    found.find(*_NAMES)
-    release, hours = found.need("release"), found.need("hours")
-    kw, kwh, finish = found.find("kw"), found.find("kwh"), found.find("finish_by")
-    p95 = found.find("p95_hours")
-    count, data = found.find("count"), [found.find("data_in_gb"), found.find("data_out_gb")]
-    group = _Groups(found)
-    for row, place in enumerate(found.places):
-        begin = found.moment(row, release)
-        runs = _number(found, row, hours, _HOURS)
-        if runs is None:
-            raise found.bad(row, hours, "is empty", "Say how long the job runs, in hours.")
-        many = _number(found, row, count, _COUNT) or 1.0
-        if count and many != int(many):
-            raise found.bad(row, count, f"{many:g} is no whole number", "Count jobs.")
-        yield JobRow(
-            release=begin,
-            finish_by=_finish(found, row, finish, begin),
-            hours=runs,
-            reserve_hours=_twice_p95(found, row, p95, runs),
-            kwh=_kwh(found, row, (kw, kwh), runs),
-            data_in_gb=_number(found, row, data[0], _DATA) or 0.0,
-            data_out_gb=_number(found, row, data[1], _DATA) or 0.0,
-            group=group.of(row),
-            count=int(many),
-            where=f"{found.file}: {place}",
-        )
-
-
-def _number(found: Cells, row: int, column: str | None, bounds: Bounds) -> float | None:
-    return found.number(row, column, bounds) if column else None
-
-
-def _twice_p95(found: Cells, row: int, column: str | None, hours: float) -> float:
-    p95 = _number(found, row, column, _HOURS)
-    if column is not None and p95 is not None and p95 < hours:
-        raise found.bad(row, column, f"is less than hours, {hours:g}", "Give as much or more.")
-    return math.nan if p95 is None else 2 * p95
-
-
-def _kwh(found: Cells, row: int, columns: tuple[str | None, str | None], hours: float) -> float:
-    kw, kwh = (_number(found, row, column, _ENERGY) for column in columns)
-    if kw is not None and kwh is not None:
-        raise found.bad(row, str(columns[1]), "stands beside kw", "Give one of the two.")
-    if kw is not None:
-        return kw * hours
-    return math.nan if kwh is None else kwh
-
-
-def _finish(found: Cells, row: int, column: str | None, release: datetime) -> datetime:
-    cell = found.columns[column][row] if column else None
-    if column is None or cell is None or cell == "":
-        return release + timedelta(hours=24)
-    if isinstance(cell, datetime) or (isinstance(cell, str) and _MOMENT.match(cell)):
-        return found.moment(row, column)
-    if isinstance(cell, timedelta):
-        return release + cell
-    return _policy(f"{found.file}: {found.places[row]}, column {column!r}", str(cell)).deadline(
-        release
-    )
-
-
-class _Groups:
-    """Where the jobs of a file may run."""
-
-    def __init__(self, found: Cells) -> None:
-        self._found = found
-        self._hardware = found.find("hardware")
-        self._data_class = found.find("data_class")
-        self._pools = found.find("pools")
-
-    def of(self, row: int) -> Group:
-        hardware = self._text(row, self._hardware).lower()
-        if self._hardware and hardware and hardware not in set(Hardware):
-            known = " or ".join(Hardware)
-            raise self._found.bad(row, self._hardware, f"{hardware!r} is none", f"Write {known}.")
-        return Group(
-            hardware=Hardware(hardware) if hardware else None,
-            data_classes=_names(self._text(row, self._data_class)),
-            pools=_names(self._text(row, self._pools)),
-        )
-
-    def _text(self, row: int, column: str | None) -> str:
-        cell = self._found.columns[column][row] if column else None
-        return "" if cell is None else str(cell).strip()
-
-
-def _names(text: str) -> tuple[str, ...]:
-    return tuple(sorted(set(text.replace(";", " ").replace("|", " ").split())))

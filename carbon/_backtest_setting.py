@@ -101,7 +101,7 @@ class Setting:
         length = np.maximum(1, _up(jobs.hours * 3600.0 / seconds))
         earliest = _up((jobs.release - begin) / seconds)
         permitted = np.array([self._permitted(group, jobs.source) for group in jobs.groups])
-        startups = np.array([self._startups(row) for row in permitted])[jobs.group]
+        startups = np.array([self.startups(row) for row in permitted])[jobs.group]
         safe = jobs.due - jobs.reserve_hours * 3600.0 - startups
         latest = np.floor((safe - begin) / seconds + _ROUNDING).astype(np.int64)
         self._refuse_uncovered(jobs, earliest, np.maximum(earliest, latest) + length)
@@ -141,7 +141,8 @@ class Setting:
                 "Leave the job out, or give a trace that covers it.",
             )
 
-    def _startups(self, usable: NDArray[np.bool_]) -> float:
+    def startups(self, usable: NDArray[np.bool_]) -> float:
+        """Return the seconds of start-ups that a job leaves time for, by the pools it may use."""
         own = [pool for pool, may in zip(self.pools, usable, strict=True) if may]
         return startups(self.fleet, own).total_seconds()
 

@@ -10,7 +10,8 @@ from carbon import BadInput, Fleet, Hardware
 from carbon._backtest import backtest, first_release
 from carbon._backtest_cost import read_prices
 from carbon._backtest_grid import Trace, read_trace, typical_trace
-from carbon._backtest_jobs import LONGEST, Every, Group, JobList, duration, read_jobs
+from carbon._backtest_jobfile import read_jobs
+from carbon._backtest_jobs import LONGEST, Every, Group, JobList, duration
 from carbon._backtest_report import Backtest, Way
 from carbon._backtest_setting import startups
 from deployments._ask import ask_prefect

@@ -31,7 +31,8 @@ from carbon import (
 )
 from carbon._backtest import Replay, backtest, first_release
 from carbon._backtest_grid import Grid, Trace, typical_trace
-from carbon._backtest_jobs import Every, Group, JobRow, duration, job_list, read_jobs
+from carbon._backtest_jobfile import read_jobs
+from carbon._backtest_jobs import Every, Group, JobRow, duration, job_list
 from carbon._backtest_kernels import believe
 from carbon._backtest_oracle import oracle
 from carbon._backtest_report import Backtest, Way
@@ -150,11 +151,15 @@ def test_a_start_leaves_what_the_trigger_leaves() -> None:
         assert replay.setting.grid.moment(int(latest) + 1) > safe
     # Half as much again as the run time where nobody has said it; and no slack is no choice.
     values = {"DE": np.full(HOURS, 400.0), "ES": np.full(HOURS, 10.0)}
-    tight = JobRow(release, release + 6 * HOUR + STARTUPS - timedelta(minutes=1), hours=2)
+    tight = JobRow(
+        release, release + 6 * HOUR + STARTUPS - timedelta(minutes=1), hours=2, where="line 3"
+    )
     found = backtest(job_list([tight], "tight"), fleet(1, 1), trace(values))
     assert [row.saved_percent for row in found.results[:-1]] == [0.0] * (len(Way) - 1)
     assert all(row.misses == row.unsafe == 0 for row in found.results)
-    assert any("no slack" in note for note in found.notes)
+    (told,) = (note for note in found.notes if "no slack" in note)
+    assert "The first, line 3, has 6.083 h to its finish-by, and a safe start needs 6.1 h" in told
+    assert "give p95_hours" in told
 
 
 def test_late_is_not_unsafe() -> None:
