@@ -58,13 +58,13 @@ class Peak(_Frozen):
 
 
 class Hour(_Frozen):
-    """An hour of the UTC day in a grid zone, the mean over all days.
+    """An hour of the UTC day in a grid zone.
 
     Attributes:
         zone: Grid zone.
         hour: 0 to 23, UTC.
-        g_per_kwh: Intensity that came.
-        running: Policy to jobs at a time.
+        g_per_kwh: Intensity that came, the mean over the days that have the hour.
+        running: Policy to jobs at a time, the mean over all days.
     """
 
     zone: str
@@ -130,6 +130,7 @@ class Backtest(_Frozen):
             where not all of them can.
         results: By policy.
         hours: The usual day: intensity, and where and when jobs ran.
+        days: From the first job to the last, the last day whole.
         crowded: That jobs found no slot, of which policies therefore no saving is told, and what
             to do; empty where all jobs ran.
         notes: What must be read beside the numbers.
@@ -148,6 +149,7 @@ class Backtest(_Frozen):
     bound_kg: float | None
     results: tuple[PolicyResult, ...]
     hours: tuple[Hour, ...]
+    days: int
     crowded: str
     notes: tuple[str, ...]
 

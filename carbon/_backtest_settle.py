@@ -113,6 +113,7 @@ def report(
         bound_kg=None if bound is None else bound / _GRAMS,
         results=tuple(_result(setting, jobs, q, one, baseline) for one in outcomes),
         hours=tuple(_hours(setting, q, outcomes, span)),
+        days=_days(setting, span),
         crowded=_crowded(jobs, q, outcomes, span),
         notes=(*notes, *setting.cost.notes(setting.grid, span.start, span.stop)),
     )
@@ -188,20 +189,28 @@ def _result(
     )
 
 
+def _days(setting: Setting, span: slice) -> int:
+    """Return how many days a time has, the last one whole."""
+    return math.ceil((span.stop - span.start) / (HOURS * setting.grid.per_hour))
+
+
 def _hours(setting: Setting, q: Case, outcomes: Sequence[Outcome], span: slice) -> list[Hour]:
     """Return the usual day of each zone, over the time in which jobs may run."""
     grid = setting.grid
     hour = np.arange(grid.steps)[span] // grid.per_hour % HOURS
-    days = np.maximum(np.bincount(hour, minlength=HOURS), 1)
+    came = np.maximum(np.bincount(hour, minlength=HOURS), 1)
+    # Jobs are counted by whole days: an hour that only one day has is not a usual hour.
+    steps = _days(setting, span) * grid.per_hour
 
-    def usual(values: Floats) -> Floats:
-        return np.bincount(hour, weights=np.nan_to_num(values[span]), minlength=HOURS) / days
+    def total(values: Floats) -> Floats:
+        found = np.bincount(hour, weights=np.nan_to_num(values[span]), minlength=HOURS)
+        return found.astype(np.float64)
 
     found = []
     for z, zone in enumerate(grid.zones):
-        g_per_kwh = usual(grid.actual[z])
+        g_per_kwh = total(grid.actual[z]) / came
         running = {
-            one.way: usual(one.placed.used[q.zone == z].sum(axis=0).astype(np.float64))
+            one.way: total(one.placed.used[q.zone == z].sum(axis=0).astype(np.float64)) / steps
             for one in outcomes
         }
         found += [

@@ -97,11 +97,15 @@ def _running(found: Backtest, way: Way) -> Any:  # noqa: ANN401  as above
         .mark_area(interpolate="step-after")
         .encode(
             x=_hour(),
-            y=alt.Y("jobs:Q", title="jobs at a time", stack=True),
+            y=alt.Y("jobs:Q", title=["jobs at a time,", _mean(found)], stack=True),
             color=_zone(found),
         )
         .properties(width=_WIDTH, height=_STRIP, title=f"{way.value}: where and when jobs ran")
     )
+
+
+def _mean(found: Backtest) -> str:
+    return f"mean of {found.days:,} days" if found.days > 1 else "on one day"
 
 
 def _edges(hour: int) -> tuple[int, ...]:

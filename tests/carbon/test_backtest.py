@@ -391,6 +391,16 @@ def test_pools_that_are_too_small_say_nothing_of_savings() -> None:
     assert Backtest.model_validate_json(found.model_dump_json()) == found
 
 
+def test_the_usual_day_is_of_whole_days() -> None:
+    """Jobs at a time, summed over the day, are the hours of all jobs over the days."""
+    jobs = Every(5 * HOUR, 2, 9 * HOUR).jobs(FIRST + HOUR * BEGIN, FIRST + HOUR * (BEGIN + 40))
+    found = backtest(jobs, fleet(1), trace(grid_values(2)), ways=(Way.TIME_ONLY,))
+    assert found.days == 2
+    for way in (Way.AT_ONCE, Way.TIME_ONLY):
+        running = sum(row.running[way] for row in found.hours)
+        assert running == pytest.approx(2 * len(jobs) / 2)
+
+
 def test_the_distance_that_is_suggested_fits() -> None:
     """Jobs as far apart as the report says can be compared."""
     every = Every(HOUR, 4, DAY)
