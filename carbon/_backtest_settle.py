@@ -191,7 +191,8 @@ def _result(
 
 def _days(setting: Setting, span: slice) -> int:
     """Return how many days a time has, the last one whole."""
-    return math.ceil((span.stop - span.start) / (HOURS * setting.grid.per_hour))
+    steps: int = span.stop - span.start
+    return math.ceil(steps / (HOURS * setting.grid.per_hour))
 
 
 def _hours(setting: Setting, q: Case, outcomes: Sequence[Outcome], span: slice) -> list[Hour]:
