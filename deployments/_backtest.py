@@ -20,6 +20,7 @@ from rich.markup import escape
 
 from carbon import Hardware
 from carbon._backtest_report import MEANING, Backtest, PolicyResult, Way
+from carbon._decision import amount
 from deployments._arguments import Picture, write
 from deployments._screen import out, table
 
@@ -33,11 +34,11 @@ def backtest(
     jobs: Path | None = None,
     /,
     *,
-    every: str = "6h",
-    hours: float = 2.0,
-    slack: str = "24h",
+    every: str | None = None,
+    hours: float | None = None,
+    slack: str | None = None,
     kw: float | None = None,
-    count: Annotated[int, Parameter(validator=_Whole)] = 1,
+    count: Annotated[int, Parameter(validator=_Whole)] | None = None,
     hardware: Hardware | None = None,
     data_class: Sequence[str] = (),
     days: Annotated[int, Parameter(validator=validators.Number(gte=1, lte=3600))] | None = None,
@@ -68,15 +69,15 @@ def backtest(
         kwh, hardware, data_class, pools, data_in_gb, data_out_gb, count. Without it, jobs alike
         are made up.
     every
-        Made-up jobs: time from one to the next.
+        Made-up jobs: time from one to the next. By default 6h.
     hours
-        Made-up jobs: how long each runs.
+        Made-up jobs: how long each runs. By default 2.
     slack
-        Made-up jobs: how much later than at once each may start.
+        Made-up jobs: how much later than at once each may start. By default 24h.
     kw
         Made-up jobs: power at the server. By default the watts of the pool.
     count
-        Made-up jobs: how many at each time.
+        Made-up jobs: how many at each time. By default 1.
     hardware
         Made-up jobs: cpu or gpu. By default gpu where home has it.
     data_class
@@ -109,19 +110,12 @@ def backtest(
         Also draw it to this PNG.
     """
     # The compiled kernels take a second to load, which no other verb should pay for.
-    from deployments._backtest_run import Wanted, replayed  # noqa: PLC0415
+    from deployments._backtest_run import MadeUp, Wanted, replayed  # noqa: PLC0415
 
     found = replayed(
         Wanted(
             jobs=jobs,
-            every=every,
-            hours=hours,
-            slack=slack,
-            kw=kw,
-            count=count,
-            hardware=hardware,
-            data_classes=tuple(data_class),
-            days=days,
+            made_up=MadeUp(every, hours, slack, kw, count, hardware, tuple(data_class), days),
             runs=runs,
             traces=traces,
             column=column,
@@ -156,12 +150,13 @@ def _show(found: Backtest) -> None:
     out.print(f"Decided by: {escape(found.forecasts)}")
     out.print(table([_row(row, found) for row in found.results]))
     out.print(
-        f"Saved against {_kg(found.baseline_kg)} kgCO2e: all jobs at once at home, as if it had no "
-        "limit. Jobs at a time, at most, of the pool's capacity:"
+        f"Saved against {amount(found.baseline_kg * _GRAMS)}: all jobs at once at home, as if it "
+        "had no limit. Jobs at a time, at most, of the pool's capacity:"
     )
     out.print(table(_peaks(found)))
     out.print(
-        "[dim]unsafe: started later than leaves time for p95 run time, start-up and one retry[/]"
+        "[dim]unsafe: started later than leaves time for p95 run time, start-up and one retry; "
+        "queued: found no free slot when it wanted one[/]"
     )
     for row in found.results:
         moves = f" ({row.moves:,} moves)" if row.moves else ""
@@ -171,6 +166,7 @@ def _show(found: Backtest) -> None:
 
 
 _MINUTE = timedelta(minutes=1)
+_GRAMS = 1000.0
 
 
 def _row(row: PolicyResult, found: Backtest) -> dict[str, str]:
@@ -179,7 +175,7 @@ def _row(row: PolicyResult, found: Backtest) -> dict[str, str]:
         saved += f" (within {max(found.gap_percent, 0.01):.2f} % of the best)"
     return {
         "policy": row.policy.value,
-        "kgCO2e": "-" if row.kg is None else _kg(row.kg),
+        **_emitted(row.kg, found),
         "saved": saved,
         "USD": "-" if row.usd is None else f"{row.usd:,.2f}",
         "delay, mean": f"{row.mean_delay_hours:.1f} h",
@@ -190,8 +186,16 @@ def _row(row: PolicyResult, found: Backtest) -> dict[str, str]:
     }
 
 
-def _kg(kg: float) -> str:
-    return f"{kg:,.3g}" if kg < 1000 else f"{kg:,.0f}"  # noqa: PLR2004
+def _emitted(kg: float | None, found: Backtest) -> dict[str, str]:
+    """Return emissions under their unit, which is one for all rows."""
+    small = found.baseline_kg < 1
+    unit = "gCO2e" if small else "kgCO2e"
+    return {unit: "-" if kg is None else _short(kg * _GRAMS if small else kg)}
+
+
+def _short(value: float) -> str:
+    """Return three figures, and never an exponent."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:,.3g}"  # noqa: PLR2004
 
 
 def _peaks(found: Backtest) -> list[dict[str, str]]:

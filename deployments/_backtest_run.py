@@ -20,6 +20,7 @@ from deployments._jobs import jobs as known_jobs
 from deployments._settings import Settings
 from work_pools import load_fleet
 
+_EVERY, _HOURS, _SLACK = "6h", 2.0, "24h"
 _MODELLED_DAYS = 28
 _DAY = timedelta(days=1)
 _YEAR = timedelta(days=366)
@@ -27,18 +28,39 @@ _LONGEST_MODEL = 10 * _YEAR
 
 
 @dataclass(frozen=True)
+class MadeUp:
+    """What a person has said of jobs that are made up; ``None`` or empty where nothing."""
+
+    every: str | None
+    hours: float | None
+    slack: str | None
+    kw: float | None
+    count: int | None
+    hardware: Hardware | None
+    data_class: tuple[str, ...]
+    days: int | None
+
+    def refuse_beside(self, other: str) -> None:
+        """Refuse what was said, where jobs come from elsewhere: it would be ignored.
+
+        Raises:
+            BadInput: Something was said.
+        """
+        for name, value in vars(self).items():
+            if value not in (None, ()):
+                raise BadInput(
+                    f"--{name.replace('_', '-')}",
+                    f"is of made-up jobs, and stands beside {other}",
+                    "Leave it out: each of those jobs says it itself.",
+                )
+
+
+@dataclass(frozen=True)
 class Wanted:
     """What a person has asked for; see :func:`deployments._backtest.backtest`."""
 
     jobs: Path | None
-    every: str
-    hours: float
-    slack: str
-    kw: float | None
-    count: int
-    hardware: Hardware | None
-    data_classes: tuple[str, ...]
-    days: int | None
+    made_up: MadeUp
     runs: int | None
     traces: Path | None
     column: str
@@ -93,32 +115,34 @@ def replayed(wanted: Wanted) -> Backtest:
 
 
 def _jobs(wanted: Wanted, settings: Settings, fleet: Fleet, trace: Trace | None) -> JobList:
+    made_up = wanted.made_up
     if wanted.jobs is not None:
+        made_up.refuse_beside("a file of jobs")
         return read_jobs(wanted.jobs)
     if wanted.runs is not None:
+        made_up.refuse_beside("--runs")
         clock = settings.make_clock()
         since = clock.now() - timedelta(days=wanted.runs)
         return ask_prefect(past_jobs(known_jobs().values(), fleet, since, clock))
-    slack = duration("--slack", wanted.slack)
+    slack = duration("--slack", _SLACK if made_up.slack is None else made_up.slack)
     every = Every(
-        every=duration("--every", wanted.every),
-        hours=wanted.hours,
+        every=duration("--every", _EVERY if made_up.every is None else made_up.every),
+        hours=_HOURS if made_up.hours is None else made_up.hours,
         slack=slack,
         startups=startups(fleet, fleet.pools),
-        kw=wanted.kw,
-        count=wanted.count,
-        group=Group(hardware=wanted.hardware, data_classes=wanted.data_classes),
+        kw=made_up.kw,
+        count=made_up.count or 1,
+        group=Group(hardware=made_up.hardware, data_classes=made_up.data_class),
     )
     if trace is None:
-        days = _DAY * (wanted.days or _MODELLED_DAYS)
+        days = _DAY * (made_up.days or _MODELLED_DAYS)
         today = settings.make_clock().now().astimezone(UTC)
         end = datetime(today.year, today.month, today.day, tzinfo=UTC)
         return every.jobs(end - days, end)
     first = first_release(trace.first, forecast=wanted.forecasts is not None)
     end = trace.end
-    if wanted.days is not None:
-        span = slack + timedelta(hours=wanted.hours)
-        end = min(end, first + _DAY * wanted.days + span)
+    if made_up.days is not None:
+        end = min(end, first + _DAY * made_up.days + slack + timedelta(hours=every.hours))
     return every.jobs(first, end)
 
 

@@ -89,6 +89,14 @@ def test_without_arguments_it_says_something(carbon: Carbon) -> None:
         assert way.value in told
 
 
+def test_small_masses_are_in_grams(carbon: Carbon) -> None:
+    """A hundred grams are not 0.1 kilograms, and the table has one unit."""
+    told = carbon("--days", "1", "--kw", "0.1", "--hours", "1", "--policy", "both")
+    assert re.search(r"policy +gCO2e", told)
+    assert re.search(r"Saved against \d+ gCO2e:", told)
+    assert "queued: found no free slot" in told
+
+
 def test_on_files_with_a_picture(carbon: Carbon, traces: Path, tmp_path: Path) -> None:
     """Jobs and traces of one's own; JSON is the whole report, the picture a PNG."""
     jobs = tmp_path / "jobs.csv"
@@ -172,6 +180,10 @@ def test_market_prices_are_in_the_cost(
         (("--forecasts", "nowhere.csv"), "--traces"),
         (("--prices", "nowhere.csv"), "nowhere.csv"),
         (("jobs.csv", "--runs", "3"), "--runs"),
+        (("jobs.csv", "--kw", "9"), "--kw: is of made-up jobs, and stands beside a file"),
+        (("jobs.csv", "--every", "6h"), "--every"),
+        (("jobs.csv", "--data-class", "payment"), "--data-class"),
+        (("--runs", "3", "--slack", "1h"), "--slack: is of made-up jobs, and stands beside --runs"),
         (("--picture", "no/such/folder.png"), "folder.png"),
     ],
 )
