@@ -9,7 +9,7 @@ import altair as alt
 import polars as pl
 
 from carbon._backtest_report import Backtest, Way
-from deployments._picture import framed, png
+from deployments._picture import framed, png, zone_colors
 
 _WIDTH, _BAR, _STRIP = 560, 26, 110
 _LINE = 140
@@ -124,7 +124,9 @@ def _hour() -> alt.X:
 
 def _zone(found: Backtest) -> alt.Color:
     zones = list(dict.fromkeys(row.zone for row in found.hours))
-    return alt.Color("zone:N", title="Grid zone", scale=alt.Scale(domain=zones, scheme="tableau20"))
+    return alt.Color(
+        "zone:N", title="Grid zone", scale=alt.Scale(domain=zones, range=zone_colors(zones))
+    )
 
 
 def _notes(found: Backtest) -> list[str]:

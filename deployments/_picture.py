@@ -4,24 +4,40 @@ from __future__ import annotations
 
 import io
 import textwrap
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import altair as alt
 import polars as pl
 
-from carbon import Decision, IntensitySeries, Outlook, PriceSeries
-from deployments._segments import spans
+from carbon import Decision, IntensitySeries, Option, Outlook, PriceSeries, regions
+from deployments._segments import segments_of, spans
 
 _STEP = timedelta(minutes=15)
-_WIDTH, _HEIGHT = 760, 300
+_WIDTH, _HEIGHT, _LANE = 760, 280, 22
 _LINE = 140
-_CHOSEN, _BASELINE, _LIMIT = "#1a7f37", "#6e7781", "#cf222e"
+_CHOSEN, _BASELINE, _LIMIT, _GREY = "#1a7f37", "#57606a", "#cf222e", "#57606a"
+_AT_HOME = "at once at home"
+_WHAT = ["chosen", _AT_HOME]
+_PALETTE = (
+    *("#9c755f", "#b07aa1", "#e0aa6e", "#f28e2b", "#4e79a7", "#76b7b2", "#d4a017", "#6a51a3"),
+    *("#2f9c95", "#c27ba0", "#7a8ca3", "#cc8963", "#8cb9d8", "#00a2b3", "#a6761d", "#b5b35c"),
+    *("#c994c7", "#8c3f8c", "#5778d0", "#86bcb6"),
+)
+"""Colours of grid zones: none is that of a run, and none that of a limit."""
+
+
+def zone_colors(zones: Iterable[str]) -> list[str]:
+    """Return the colours of zones, in their order: a zone has one colour in all pictures."""
+    known = sorted({place.zone for place in regions().values()})
+    # A replayed zone that is in no catalogue has the colour that is left for all such ones.
+    places = (known.index(zone) if zone in known else -1 for zone in zones)
+    return [_PALETTE[place % len(_PALETTE)] for place in places]
 
 
 def decision_picture(decision: Decision, outlook: Outlook) -> bytes:
-    """Draw a decision.
+    """Draw a decision: the grid with the runs on it, and below it when they are on.
 
     Args:
         decision: What was decided.
@@ -30,13 +46,17 @@ def decision_picture(decision: Decision, outlook: Outlook) -> bytes:
     Returns:
         A PNG.
     """
-    layers: list[Any] = [_bands(decision), _rules(decision)]
-    lines = _lines(decision, outlook)
-    if lines is not None:
-        layers.insert(1, lines)
-    chart = alt.layer(*layers).resolve_scale(color="independent")
-    sized = chart.properties(width=_WIDTH, height=_HEIGHT)
-    return png(framed(sized, decision.headline, _notes(decision)))
+    grid = _lines(decision, outlook)
+    marks = _words("intensity not known") if grid is None else _on_curves(decision, outlook)
+    layers = [*([] if grid is None else [grid]), marks, _rules(decision, told=True)]
+    above = alt.layer(*layers).resolve_scale(color="independent")
+    below = alt.layer(_bands(decision), _rules(decision, told=False))
+    chart = alt.vconcat(
+        above.properties(width=_WIDTH, height=_HEIGHT),
+        below.properties(width=_WIDTH, height=2 * _LANE),
+        spacing=8,
+    ).resolve_scale(color="independent")
+    return png(framed(chart, decision.headline, _notes(decision)))
 
 
 def framed(chart: Any, title: str, notes: list[str] | str) -> Any:  # noqa: ANN401  altair's fluent types do not survive strict checking
@@ -53,25 +73,94 @@ def png(chart: Any) -> bytes:  # noqa: ANN401  as above
     return buffer.getvalue()
 
 
+def _window(decision: Decision) -> tuple[datetime, datetime]:
+    """Return what time is drawn: what lies before the decision can only be named."""
+    return decision.decided_at, max(decision.deadline, decision.chosen.end, decision.baseline.end)
+
+
 def _lines(decision: Decision, outlook: Outlook) -> Any:  # noqa: ANN401  altair's fluent types do not survive strict checking
-    """Draw each zone's intensity as a step line over the time that the run has."""
-    last = max(decision.deadline, decision.chosen.end)
+    """Draw each zone's intensity as a step line; ``None`` where none is known."""
+    labels = {zone: _zone_label(decision, zone) for zone in outlook.intensity}
     rows = [
-        {"time": time, "g": value, "zone": _zone_label(decision, zone)}
+        {"time": time, "g": value, "zone": labels[zone]}
         for zone, series in outlook.intensity.items()
-        for time, value in steps(series, decision.decided_at, last)
+        for time, value in _held(series, *_window(decision))
     ]
     if not rows:
         return None
+    domain, colors = list(labels.values()), zone_colors(labels)
     return (
         alt.Chart(pl.DataFrame(rows))
         .mark_line(interpolate="step-after", strokeWidth=2)
         .encode(
-            x=time_axis(),
-            y=alt.Y("g:Q", title="gCO2e/kWh", scale=alt.Scale(zero=True)),
-            color=alt.Color("zone:N", title="Grid zone", scale=alt.Scale(scheme="tableau10")),
+            x=_time(decision, title=None),
+            y=_intensity(),
+            color=alt.Color(
+                "zone:N", title="Grid zone", scale=alt.Scale(domain=domain, range=colors)
+            ),
         )
     )
+
+
+def _on_curves(decision: Decision, outlook: Outlook) -> Any:  # noqa: ANN401  as above
+    """Mark both runs on the curve of the zone that they use."""
+    rows: list[dict[str, Any]] = []
+    for what, option in _runs(decision):
+        series = outlook.intensity.get(option.main.zone)
+        for part, (begin, end) in enumerate(spans(option) if series else ()):
+            assert series is not None
+            rows += [
+                {"time": time, "g": value, "what": what, "part": f"{what} {part}"}
+                for time, value in _held(series, begin, end)
+            ]
+    return (
+        alt.Chart(pl.DataFrame(rows, schema=_POINTS))
+        .mark_line(interpolate="step-after", opacity=0.5)
+        .encode(
+            x=_time(decision, title=None),
+            y=_intensity(),
+            color=_what(legend=alt.Legend(title="Run, on its zone's curve")),
+            # One lies inside the other where both are on one curve.
+            strokeWidth=alt.StrokeWidth(
+                "what:N", scale=alt.Scale(domain=_WHAT, range=[6, 14]), legend=None
+            ),
+            detail="part:N",
+        )
+    )
+
+
+_POINTS = {"time": pl.Datetime, "g": pl.Float64, "what": pl.String, "part": pl.String}
+
+
+def _held(
+    series: IntensitySeries, start: datetime, end: datetime
+) -> Iterator[tuple[datetime, float | None]]:
+    """Yield the steps of a window, and where its last one ends."""
+    yield from steps(series, start, end)
+    last = min(end, series.end)
+    before = last - timedelta(seconds=1)
+    if before >= start and series.covers(before, last):
+        yield plain(last), series.mean(before, last)
+
+
+def _runs(decision: Decision) -> tuple[tuple[str, Option], ...]:
+    return ((_AT_HOME, decision.baseline), ("chosen", decision.chosen))
+
+
+def _what(**more: Any) -> alt.Color:  # noqa: ANN401  as above
+    colors = alt.Scale(domain=_WHAT, range=[_CHOSEN, _BASELINE])
+    return alt.Color("what:N", scale=colors, **more)
+
+
+def _intensity() -> alt.Y:
+    return alt.Y("g:Q", title="gCO2e/kWh", scale=alt.Scale(zero=True))
+
+
+def _words(text: str) -> Any:  # noqa: ANN401  as above
+    """Return words in the middle of a plot that has no line."""
+    middle = {"x": alt.value(_WIDTH / 2), "y": alt.value(_HEIGHT / 2)}
+    rows = alt.Chart(pl.DataFrame({"text": [text]}))
+    return rows.mark_text(fontSize=16, color=_GREY).encode(text="text:N", **middle)
 
 
 def steps(
@@ -86,39 +175,65 @@ def steps(
 
 
 def _bands(decision: Decision) -> Any:  # noqa: ANN401  as above
-    """Shade when the chosen run and the baseline take place, and not where they pause."""
+    """Draw when each run is on, and not where it pauses: one lane each, so that none hides one."""
+    first, _ = _window(decision)
     rows = [
-        {"from": plain(begin), "to": plain(end), "what": what}
-        for what, option in (("baseline", decision.baseline), ("chosen", decision.chosen))
+        {"from": plain(max(begin, first)), "to": plain(end), "what": what}
+        for what, option in _runs(decision)
         for begin, end in spans(option)
+        if end > first
     ]
     return (
         alt.Chart(pl.DataFrame(rows))
-        .mark_rect(opacity=0.22)
+        .mark_bar(height=_LANE - 8)
         .encode(
-            x=time_axis("from"),
+            x=_time(decision, "from"),
             x2="to:T",
-            color=alt.Color(
-                "what:N",
-                title="Run",
-                scale=alt.Scale(domain=["chosen", "baseline"], range=[_CHOSEN, _BASELINE]),
-            ),
+            y=alt.Y("what:N", title=None, scale=alt.Scale(domain=_WHAT)),
+            color=_what(legend=None),
         )
     )
 
 
-def _rules(decision: Decision) -> Any:  # noqa: ANN401  as above
-    """Mark the latest safe start and the deadline."""
-    rows = pl.DataFrame(
-        [
-            {"time": plain(decision.chosen.latest_safe_start), "text": "latest safe start"},
-            {"time": plain(decision.deadline), "text": "deadline"},
-        ]
-    )
-    base = alt.Chart(rows).encode(x=time_axis())
-    return base.mark_rule(color=_LIMIT, strokeDash=[4, 3]) + base.mark_text(
-        align="right", dx=-4, dy=8, baseline="top", color=_LIMIT
-    ).encode(text="text:N", y=alt.value(0))
+def _rules(decision: Decision, *, told: bool) -> Any:  # noqa: ANN401  as above
+    """Mark the latest safe start and the deadline; one that is over stands at the left edge."""
+    first, last = _window(decision)
+    start = "latest safe first start" if segments_of(decision.chosen) else "latest safe start"
+    found = ((start, decision.chosen.latest_safe_start), ("deadline", decision.deadline))
+    rows = [
+        {
+            "time": plain(max(moment, first)),
+            "text": name if moment >= first else f"{name}: over since {moment:%a %d %b %H:%M}",
+            "left": moment - first < (last - first) / 4,
+            "y": 8 + 14 * place,
+        }
+        for place, (name, moment) in enumerate(found)
+    ]
+    drawn = [_marked(decision, rows, told=told).mark_rule(color=_LIMIT, strokeDash=[4, 3])]
+    for row in rows if told else ():
+        # At the right of a rule at the left edge, for there is no room at its left.
+        aligned: dict[str, Any] = {"align": "left", "dx": 4} if row["left"] else _LEFT_OF_RULE
+        text = _marked(decision, [row], told=told).mark_text(
+            baseline="top", color=_LIMIT, **aligned
+        )
+        drawn.append(text.encode(text="text:N", y=alt.value(row["y"])))
+    return alt.layer(*drawn)
+
+
+_LEFT_OF_RULE = {"align": "right", "dx": -4}
+
+
+def _marked(decision: Decision, rows: list[dict[str, Any]], *, told: bool) -> Any:  # noqa: ANN401  as above
+    # Of two panels with one axis only the lower one says what it is.
+    axis = _time(decision, title=None) if told else _time(decision)
+    return alt.Chart(pl.DataFrame(rows)).encode(x=axis)
+
+
+def _time(decision: Decision, name: str = "time", **more: Any) -> alt.X:  # noqa: ANN401  as above
+    """Return the axis of both panels."""
+    ends = [int(moment.timestamp() * 1000) for moment in _window(decision)]
+    axis = time_axis(name).scale(type="utc", domain=ends)
+    return axis.title(None) if "title" in more else axis
 
 
 def time_axis(name: str = "time") -> alt.X:
@@ -140,7 +255,7 @@ def _notes(decision: Decision) -> list[str]:
     told = (
         decision.policy,
         decision.reason,
-        *decision.breaches,
+        *(f"Gave way: {breach}" for breach in decision.breaches),
         *(one.text for one in decision.relaxations),
         *decision.degraded,
         decision.clock,

@@ -10,12 +10,12 @@ from uuid import uuid4
 import pytest
 from markdown_it import MarkdownIt
 
-from carbon import CarbonPolicy, NoSignal, SignalSource, TypicalDay
+from carbon import CarbonPolicy, NoSignal, SignalSource, TypicalDay, regions
 from carbon.testing import BrokenSource, FakeClock, StaticSource
 from deployments import Settings, Trigger, Verdict
 from deployments._artifacts import explain, option_rows, refusal_rows
 from deployments._hold import Hold
-from deployments._picture import _bands, decision_picture
+from deployments._picture import _bands, _rules, _window, decision_picture, zone_colors
 from deployments._segments import in_words, segments_of
 from deployments._shown import table_cells
 from deployments._why import Explanation
@@ -149,12 +149,27 @@ def test_picture_of_a_decision(verdict: Verdict) -> None:
 
 
 def test_picture_leaves_out_the_pauses(split: Verdict) -> None:
-    """Each segment is shaded for itself."""
+    """Each segment is drawn for itself, and the line says that it is of the first start."""
     rows = [row for each in _bands(split.decision).to_dict()["datasets"].values() for row in each]
     (first, second) = [row for row in rows if row["what"] == "chosen"]
     assert datetime.fromisoformat(second["from"]) - datetime.fromisoformat(first["to"]) > HOUR
-    assert len([row for row in rows if row["what"] == "baseline"]) == 1
+    assert len([row for row in rows if row["what"] == "at once at home"]) == 1
+    assert "latest safe first start" in str(_rules(split.decision, told=True).to_dict())
     assert _size(decision_picture(split.decision, split.outlook))[0] > 1000
+
+
+def test_picture_of_a_missed_deadline(verdict: Verdict) -> None:
+    """What is over is named at the left edge; the time that is drawn begins with the decision."""
+    over = verdict.decision.model_copy(update={"deadline": NOW - 20 * HOUR})
+    assert "deadline: over since Sun 31 May 11:00" in str(_rules(over, told=True).to_dict())
+    assert _window(over)[0] == NOW
+
+
+def test_a_zone_has_one_colour_in_all_pictures() -> None:
+    """Whatever others stand beside it; no two of the catalogue share one."""
+    zones = sorted({place.zone for place in regions().values()})
+    assert len({*zone_colors(zones)}) == len(zones)
+    assert zone_colors(["ES", "DE"]) == zone_colors(["DE", "ES"])[::-1]
 
 
 def test_picture_without_any_signal(tmp_path: Path) -> None:
