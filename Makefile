@@ -22,7 +22,7 @@ test: $(READY)  ## Lint, types and the tests that can run on this machine (ARGS=
 	@$(lint)
 	@$(RUN) -m pytest -m 'not long' $(ARGS)
 
-long: $(READY)  ## The property tests with thousands of examples (a quarter of an hour)
+long: $(READY)  ## The tests that take minutes: thousands of examples, stages that move (half an hour)
 	@$(RUN) -m pytest -m long $(ARGS)
 
 check: $(READY)  ## Lint, types and the fast tests

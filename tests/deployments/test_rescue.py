@@ -27,7 +27,7 @@ from tests.deployments.lab import JOB
 if TYPE_CHECKING:
     from tests.deployments.conftest import Lab
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.timeout(600)]
 
 GREEN, FAR = "lab-green", "lab-far"
 ANYWHERE = CarbonPolicy(finish_by="48h")
