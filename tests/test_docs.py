@@ -10,6 +10,8 @@ import yaml
 
 from carbon import CarbonPolicy
 from deployments import Settings
+from deployments._events import Event
+from deployments._mode import Mode
 from deployments.cli import app
 
 ROOT = Path(__file__).parents[1]
@@ -59,3 +61,21 @@ def test_named_deployments_exist() -> None:
     assert "entry" in {row["name"] for row in document["deployments"]}
     pools = {row["work_pool"]["name"] for row in document["deployments"]}
     assert set(re.findall(r"--pool ([a-z0-9-]+)", TEXTS["README.md"])) <= pools
+
+
+def test_named_events_and_modes_are_those_that_there_are() -> None:
+    """The README tells every event and every value of the switch, and no others."""
+    told = TEXTS["README.md"].split("## Stepping in")[1].split("## Use it")[0]
+    assert set(re.findall(r"`(carbon\.decision\.[a-z-]+)`", told)) == {
+        event.value for event in Event
+    }
+    rows = re.findall(r"^\| `([a-z_]+)` \|", told, re.MULTILINE)
+    assert set(rows) == {mode.value for mode in Mode}
+
+
+def test_the_example_in_python_runs(capsys: pytest.CaptureFixture[str]) -> None:
+    """It needs no server and no network."""
+    section = TEXTS["README.md"].split("## Plan from Python")[1]
+    code = section.split("```python\n")[1].split("```")[0]
+    exec(code, {})  # noqa: S102 - our own README
+    assert "ranking: run" in capsys.readouterr().out
