@@ -61,6 +61,11 @@ def entry_of(run: FlowRun) -> UUID | None:
         return None
 
 
+def stage_of(run: FlowRun) -> str:
+    """Return which stage of its entry run a run is."""
+    return (run.idempotency_key or "").split("/")[1]
+
+
 async def replaced(client: PrefectClient, run: FlowRun) -> bool:
     """Tell whether another attempt stands in for this one, or is about to."""
     if run.labels.get(_WITHDRAWN) is True:

@@ -149,6 +149,20 @@ class Hold:
         )
         return replace(self, slots=kept)
 
+    def whole(self, stage: str, now: datetime) -> Hold:
+        """Return the hold when a stage goes on to its end: no slot is free between its segments.
+
+        Args:
+            stage: Name of the stage.
+            now: Grid time.
+        """
+        left = [slot for slot in self.slots if slot.stage == stage and slot.end > now]
+        if not left:
+            return self
+        length = sum((slot.end - max(slot.start, now) for slot in left), timedelta(0))
+        one = left[0].model_copy(update={"start": now, "end": now + length})
+        return replace(self, slots=(*(slot for slot in self.slots if slot not in left), one))
+
     def without(self, stage: str) -> Hold:
         """Return the hold when a stage has ended and its slots are free again."""
         kept = tuple(slot for slot in self.slots if slot.stage != stage)

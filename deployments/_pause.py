@@ -33,9 +33,12 @@ from prefect.logging import get_run_logger
 from prefect.states import Scheduled
 
 from carbon import Segment
+from deployments._attempts import entry_of, stage_of
 from deployments._gate import Log
-from deployments._hold import EARLY, WANTED_NOW, WORTH_WAITING
+from deployments._hold import EARLY, WANTED_NOW, WORTH_WAITING, Hold
 from deployments._segments import PAUSES, TIMES, read
+from deployments._settings import Settings
+from deployments._shown import best_effort
 
 AWAITING_SEGMENT: Final = "AwaitingNextSegment"
 """Name of the state of a run that pauses; Prefect never marks it Late."""
@@ -76,7 +79,9 @@ async def _segment_end(run_id: UUID) -> datetime | None:
             # Moved in the UI, which leaves no other sign. For good: it must not pause again.
             await client.update_flow_run_labels(run.id, {WANTED_NOW: True})
             run.labels[WANTED_NOW] = True
-        return _end(run, segments, now, get_run_logger())
+        if (end := _end(run, segments, now, get_run_logger())) is None:
+            await _hold_to_the_end(client, run)
+        return end
 
 
 async def pause() -> datetime | None:
@@ -115,6 +120,7 @@ async def _pause(run_id: UUID) -> datetime | None:
             return _end(run, segments, now, log)
         if why := _whole(run, done, now):
             log.info("The stage does not pause but goes on to its end: %s", why)
+            await _hold_to_the_end(client, run)
             return None
         answer = await client.set_flow_run_state(run.id, _paused(left[0], len(done), len(segments)))
         if answer.status is not SetStateStatus.ACCEPT:
@@ -122,6 +128,20 @@ async def _pause(run_id: UUID) -> datetime | None:
             return None
         log.info("This attempt ends; the run goes on by itself at %s", _time(left[0].start))
     raise Abort("The run pauses until its next segment.")
+
+
+async def _hold_to_the_end(client: PrefectClient, run: FlowRun) -> None:
+    """Let the entry run's plan say that this stage holds its slot from now on.
+
+    Others would plan with the slots between its segments, and queue.
+    """
+    with best_effort("That the stage holds its slot"):
+        if (entry_id := entry_of(run)) is None:
+            return
+        entry = await client.read_flow_run(entry_id)
+        if hold := Hold.read(entry.labels):
+            whole = hold.whole(stage_of(run), Settings.load().make_clock().now())
+            await client.update_flow_run_labels(entry.id, whole.labels())
 
 
 async def _labelled(client: PrefectClient, run_id: UUID) -> FlowRun:

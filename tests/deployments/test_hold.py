@@ -163,3 +163,21 @@ def test_a_stage_moves_and_ends_with_all_its_segments() -> None:
     moved = hold.moved("embed", "far").slots
     assert [one.pool for one in moved] == ["green", "far", "far", "far"]
     assert hold.without("embed").slots == IN_SEGMENTS[:1]
+
+
+def test_a_stage_that_goes_whole_holds_its_slot_between_its_segments() -> None:
+    """From now on, for as long as its segments would have been; others keep theirs."""
+    hour = timedelta(hours=1)
+    slots = [("gpu", 1, 2, "embed"), ("gpu", 8, 12, "embed"), ("cpu", 0, 13, "")]
+    taken = tuple(
+        Reservation(pool=pool, start=DAY + a * hour, end=DAY + b * hour, stage=stage)
+        for pool, a, b, stage in slots
+    )
+    hold = Hold(deadline=DAY + 20 * hour, start=DAY, deferrals=1, slots=taken, baseline=BASELINE)
+    whole = hold.whole("embed", DAY + 3 * hour)
+    assert [(slot.start, slot.end) for slot in whole.slots if slot.stage == "embed"] == [
+        (DAY + 1 * hour, DAY + 2 * hour),
+        (DAY + 3 * hour, DAY + 7 * hour),
+    ]
+    assert taken[2] in whole.slots
+    assert hold.whole("publish", DAY) == hold
