@@ -222,6 +222,7 @@ class _Passage:
         if self.switch.mode is Mode.SHADOW:
             return self._shadow(busy, verdict, notes)
         if not self._worth_waiting(verdict.decision):
+            verdict = verdict.noted(self._wish()) if self._wish() else verdict
             return _Outcome(verdict, verdict, notes=notes)
         if self.deferrals:
             at_once = self._plan(busy, may_wait=False)
@@ -322,6 +323,19 @@ class _Passage:
             return self.hold.went
         clock = self.trigger.clock
         return clock.wall(self.hold.start) - clock.wall(clock.now()) > EARLY
+
+    def _wish(self) -> str:
+        """Say that somebody has started the run before its time; nothing where nobody has."""
+        if not self._wanted_now() or (self.hold is not None and self.hold.went):
+            return ""
+        told = "Started by a person or the switch: only the place was chosen."
+        if self.hold is None or self.hold.start <= self.trigger.clock.now():
+            return told
+        grams = self.hold.decision.get("expected_g")
+        return (
+            f"{told} It had been planned for {self.hold.start:%a %d %b %H:%M} UTC, with {grams} "
+            "gCO2e."
+        )
 
     def _worth_waiting(self, decision: Decision) -> bool:
         clock = self.trigger.clock

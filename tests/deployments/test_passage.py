@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from uuid import uuid4
@@ -66,6 +67,18 @@ def test_a_run_that_a_person_has_started_does_not_wait(trigger: Trigger) -> None
     """`carbon release` leaves a label, for a run may not have been planned yet."""
     assert passage(trigger, flow_run())._may_wait()
     assert not passage(trigger, flow_run(**{WANTED_NOW: True}))._may_wait()
+
+
+def test_a_run_that_was_released_says_so(trigger: Trigger) -> None:
+    """The reason tells that somebody did it, and what had been planned."""
+    decision = passage(trigger, flow_run())._plan((), may_wait=True).decision
+    hold = Hold.of(decision, deferrals=1)
+    later = replace(hold, start=datetime.now(UTC) + timedelta(hours=5))
+    labels = {**later.labels(), WANTED_NOW: True}
+    told = passage(trigger, flow_run(**labels))._wish()
+    assert told.startswith("Started by a person or the switch")
+    assert f"It had been planned for {later.start:%a %d %b %H:%M} UTC" in told
+    assert passage(trigger, flow_run())._wish() == ""
 
 
 def test_the_switch_and_a_pin_stand_over_a_runs_policy(trigger: Trigger) -> None:
