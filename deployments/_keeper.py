@@ -26,7 +26,7 @@ from prefect.exceptions import ObjectNotFound
 from prefect.states import AwaitingRetry, Cancelled, Scheduled
 
 from carbon import Option, Reservation, Rule
-from deployments._artifacts import publish_decision
+from deployments._artifacts import publish_note
 from deployments._events import Event, emit, emit_decision
 from deployments._gate import Log, planning
 from deployments._hold import (
@@ -214,9 +214,8 @@ class _Pass:
             "previous_pool": again.hold.decision.get("pool"),
         }
         emit_decision(verdict.decision, run, one.job.name, Event.MOVED, why=why, **previous)
-        await publish_decision(
-            self.client, verdict, self.trigger.settings, run_id=run.id, title=run.name
-        )
+        # A note, without the picture that takes a second to draw: there may be hundreds.
+        await publish_note(self.client, verdict.decision, run_id=run.id)
 
     def _better(self, one: Waiting, busy: tuple[Reservation, ...]) -> tuple[Verdict, str] | None:
         """Return a decision that is clearly better than the plan as it stands, and why."""
@@ -284,7 +283,10 @@ class _Pass:
                 continue
             if tries >= _MOST_TRIES or run.state is None or now - run.state.timestamp < _SETTLED:
                 continue
-            await self.client.update_flow_run_labels(run.id, {_REVIVED: tries + 1})
+            told: dict[str, bool | str | int] = {_REVIVED: tries + 1}
+            if hold is not None and not hold.went:
+                told |= Hold.starting(self.trigger.clock.now())  # planned anew, not at once
+            await self.client.update_flow_run_labels(run.id, {**told})
             answer: OrchestrationResult[Any] = await self.client.set_flow_run_state(
                 run.id, AwaitingRetry()
             )

@@ -19,7 +19,7 @@ import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import VariableUpdate, WorkPoolUpdate
 from prefect.logging import get_logger
-from prefect.states import Pending, Scheduled
+from prefect.states import Crashed, Pending, Running, Scheduled
 
 from carbon import BadInput, CarbonPolicy, ResidencyError
 from deployments import AWAITING, Trigger, submit
@@ -349,6 +349,21 @@ def test_a_run_that_a_dead_worker_took_is_handed_out_again(
     fleet = fleet.model_copy(update={"pools": tuple(quick)})
     assert changes(kept(replace(alone.trigger, fleet=fleet))) == [("rescued", run)]
     assert alone.ended(run, seconds=90).state_name == "Completed"
+
+
+def test_an_entry_run_that_crashed_is_retried_twice(
+    alone: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its infrastructure died: that is nobody's fault, but more than twice is no bad luck."""
+    (run,) = made(alone)
+    monkeypatch.setattr("deployments._keeper._SETTLED", timedelta(0))
+    with paused(alone, "lab-home"):
+        for left in (1, 1, 0):
+            alone.client.set_flow_run_state(run, Running(), force=True)
+            alone.client.set_flow_run_state(run, Crashed(message="Power cut."), force=True)
+            assert changes(kept(alone.trigger)) == [("rescued", run)] * left
+        assert alone.run(run).state_name == "Crashed"
+        alone.client.delete_flow_run(run)
 
 
 def test_a_pinned_run_keeps_to_its_region(alone: Lab) -> None:
