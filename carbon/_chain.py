@@ -151,6 +151,11 @@ class Chain:
         return tuple(window.pool for window in self.windows)
 
     @property
+    def flat(self) -> bool:
+        """Whether the cost does not hang on the time."""
+        return all(self.request.energy_price(window.pool) is None for window in self.windows)
+
+    @property
     def names(self) -> tuple[str, ...]:
         """The name of the pool of each stage."""
         return tuple(window.pool.name for window in self.windows)

@@ -162,7 +162,7 @@ def _at_limits(placed: Placed, limits: Limits) -> NDArray[np.float64]:
     ceiling = chain.embodied_g + limits.g_per_kwh * chain.kwh
     levels = ((placed.usd, limits.usd), (placed.grams, limits.g), (placed.grams, ceiling))
     for values, level in levels:
-        if level == np.inf:
+        if level == np.inf or (values is placed.usd and chain.flat):
             continue
         kept = values <= level
         if np.count_nonzero(kept) in {0, len(kept)}:

@@ -206,11 +206,12 @@ class _Series:
 
     def covers(self, start: datetime, end: datetime) -> bool:
         """Tell whether the whole of a window is known."""
-        if not (self.start <= start < end <= self.end):
+        return self._covers(start.timestamp(), end.timestamp())
+
+    def _covers(self, begin: float, end: float) -> bool:
+        if not self._edges[0] <= begin < end <= self._edges[-1]:
             return False
-        if not self._gaps:
-            return True
-        return self._between(self._unknown, self._gap, start, end) < _INSTANT
+        return not self._gaps or self._between(self._unknown, self._gap, begin, end) < _INSTANT
 
     def mean(self, start: datetime, end: datetime) -> float:
         """Return the time-weighted mean over a window.
@@ -218,30 +219,31 @@ class _Series:
         Raises:
             NoSignal: The window is not wholly covered.
         """
-        if not self.covers(start, end):
+        begin, finish = start.timestamp(), end.timestamp()
+        if not self._covers(begin, finish):
             gaps = ", with gaps," if self._gaps else ""
             raise NoSignal(
                 f"{self.source} has zone {self.zone} from {self.start:%Y-%m-%d %H:%M} to "
                 f"{self.end:%Y-%m-%d %H:%M} UTC{gaps or ','} not {start:%Y-%m-%d %H:%M} to "
                 f"{end:%Y-%m-%d %H:%M}. Use a source with a longer horizon or an earlier deadline."
             )
-        seconds = end.timestamp() - start.timestamp()
-        return self._between(self._area, self._level, start, end) / seconds
+        return self._between(self._area, self._level, begin, finish) / (finish - begin)
 
     def _between(
         self,
         area: NDArray[np.float64],
         level: NDArray[np.float64],
-        start: datetime,
-        end: datetime,
+        begin: float,
+        end: float,
     ) -> float:
         """Return by how much an area grows over a window inside the series."""
-        found = []
-        for moment in (start.timestamp(), end.timestamp()):
-            # By hand: for one window numpy takes longer to begin than to count.
-            place = min(bisect_right(self._edges, moment), len(level)) - 1
-            found.append(area[place] + level[place] * (moment - self._edges[place]))
-        return float(found[1] - found[0])
+        # By hand: for one window numpy takes longer to begin than to count.
+        edges, last = self._edges, len(level)
+        first = min(bisect_right(edges, begin), last) - 1
+        after = min(bisect_right(edges, end, lo=first), last) - 1
+        grown = area[after] - area[first]
+        grown += level[after] * (end - edges[after]) - level[first] * (begin - edges[first])
+        return float(grown)
 
     def means(self, starts: NDArray[np.float64], seconds: float) -> NDArray[np.float64]:
         """Return the mean over ``[start, start + seconds)`` for each start.
