@@ -141,8 +141,9 @@ def test_a_run_whose_pool_has_gone_is_moved_once_by_two_keepers(alone: Lab) -> N
     assert after.state_name == AWAITING
     assert plan_of(after).decision["pool"] == "lab-far"
     assert "aws:us-west-2" in (after.state.message if after.state else "")
-    told = asyncio.run(explain_run(str(run)))
-    assert len(told.decisions) == 2
+    alone.until(  # submit tells when nobody waits any more
+        "both decisions are told", lambda: len(asyncio.run(explain_run(str(run))).decisions) == 2
+    )
     assert "no pool of the fleet any more" in reports[0].changes[0].why + reports[-1].headline + (
         reports[1].changes[0].why if reports[1].changes else ""
     )
