@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 
     from tests.deployments.conftest import Lab
 
-pytestmark = [pytest.mark.server, pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.timeout(600)]
 
 POLICY = CarbonPolicy(finish_by="77h")
 LABELS = ("undisturbed", "started", "failed", "cancelled")
