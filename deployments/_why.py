@@ -136,7 +136,7 @@ async def explain_run(flow_run: str) -> Explanation:
         ended=run.state is not None and run.state.is_final(),
         stage_of=entry.name if entry.id != run.id else "",
         message=(run.state.message if run.state else None) or "",
-        plan=Hold.told(entry.labels),
+        plan={**Hold.told(entry.labels), **Hold.told(run.labels)},  # a stage has its segments
         decisions=decisions,
     )
 
