@@ -27,6 +27,7 @@ from carbon._provider import kept_as
 from carbon._quality import inspect
 from carbon._rows import NOT_BELIEVED, Failure
 from carbon._series import IntensitySeries, Kind, PriceSeries, joined
+from carbon._statistical import midnight
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -319,7 +320,9 @@ class Question:
     async def _from(self, provider: Provider) -> Sequence[IntensitySeries] | Sequence[PriceSeries]:
         if self.what == "price":
             return await provider.price(self.zone, self.now, self.asking.end)
-        start = self.now - (self.asking.history or self._back(provider))
+        history = self.asking.history
+        # Of the day that the history begins in, the whole: a part of a day teaches nothing.
+        start = midnight(self.now - history) if history else self.now - self._back(provider)
         return await provider.intensity(self.zone, start, self.asking.end)
 
     def _back(self, provider: Provider) -> timedelta:
