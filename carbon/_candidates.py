@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final, NamedTuple
@@ -209,7 +210,7 @@ class Candidates:
 
 
 class Placed(NamedTuple):
-    """A chain at some starts: its rows of the table."""
+    """A chain at some starts, the earliest first: its rows of the table."""
 
     chain: Chain
     starts: NDArray[np.float64]
@@ -217,6 +218,13 @@ class Placed(NamedTuple):
     usd: NDArray[np.float64]
     in_time: NDArray[np.bool_]
     free: NDArray[np.bool_]
+
+    def is_known(self) -> bool:
+        """Tell whether emissions and cost are known at any start that is in time."""
+        # Mostly they are at the first: to begin to look at all of them takes longer than that.
+        if self.in_time[0] and not math.isnan(self.grams[0] + self.usd[0]):
+            return True
+        return not bool(np.isnan((self.grams + self.usd)[self.in_time]).all())
 
     def joined(self, other: Placed) -> Placed:
         """Return the rows of both, which are of one chain."""

@@ -17,7 +17,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from carbon._decision import Option, Placement
-from carbon._errors import NoSignal
 from carbon._segment import Segment
 from carbon._window import Slot, Window
 
@@ -105,14 +104,13 @@ class Chain:
             embodied_g += window.embodied_g
             flat_usd += window.flat_usd
             paused += window.paused
-        for name, value in (
-            ("kwh", kwh),
-            ("embodied_g", embodied_g),
-            ("flat_usd", flat_usd),
-            ("paused", paused),
-            ("heavy_pools", tuple(one.pool for one in self.windows if one.stage.heavy)),
-        ):
-            object.__setattr__(self, name, value)
+        vars(self).update(
+            kwh=kwh,
+            embodied_g=embodied_g,
+            flat_usd=flat_usd,
+            paused=paused,
+            heavy_pools=tuple([one.pool for one in self.windows if one.stage.heavy]),
+        )
 
     @classmethod
     def on(cls, request: Request, pools: Sequence[Pool], *, lead: timedelta) -> Chain:
@@ -276,7 +274,7 @@ class Chain:
             for slot in window.slots() if window.stage.heavy else ():
                 # One at a time: what is late goes on in the slot of what comes next there.
                 slots = [
-                    replace(one, end=slot.begin)
+                    one._replace(end=slot.begin)
                     if one.pool is slot.pool and one.end > slot.begin
                     else one
                     for one in slots
@@ -286,20 +284,19 @@ class Chain:
         return (*slots, Slot(self.request.home, 0.0, self.windows[-1].end_p95, ""))
 
     def _placement(self, window: Window, start: datetime) -> Placement:
-        zone, home = window.zone, self.request.home_zone
-        price = self.request.energy_price(window.pool)
+        zone, home, known = window.zone, self.request.home_zone, self.request.outlook.intensity
+        price, since = self.request.energy_price(window.pool), start.timestamp()
         segments: list[Segment] = []
         own_g, energy_g, energy_usd = 0.0, 0.0, 0.0
         for piece in window.pieces:
             grams = usd = 0.0
             for part in piece.parts:
-                begin = start + timedelta(seconds=part.begin)
-                end = start + timedelta(seconds=part.begin + part.seconds)
-                mean = _mean(self.request.outlook.intensity.get(zone), begin, end)
+                begin, end = since + part.begin, since + (part.begin + part.seconds)
+                mean = _mean(known.get(zone), begin, end)
                 own_g += part.kwh * mean
                 for at, kwh in window.weights(part, home):
                     if at != zone:
-                        mean = _mean(self.request.outlook.intensity.get(at), begin, end)
+                        mean = _mean(known.get(at), begin, end)
                     grams += kwh * mean
                 if price is not None:
                     usd += part.kwh / _PER_MWH * _mean(price.series, begin, end) * price.rate
@@ -334,14 +331,9 @@ class Chain:
         )
 
 
-def _mean(series: IntensitySeries | PriceSeries | None, begin: datetime, end: datetime) -> float:
+def _mean(series: IntensitySeries | PriceSeries | None, begin: float, end: float) -> float:
     """Return a mean; ``nan`` where it is not known."""
-    if series is None:
-        return math.nan
-    try:
-        return series.mean(begin, end)
-    except NoSignal:
-        return math.nan
+    return math.nan if series is None else series.mean_between(begin, end)
 
 
 def _known(value: float) -> float | None:

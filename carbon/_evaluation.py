@@ -62,13 +62,13 @@ def evaluate(
                 placed += _known(_lay_out(request, group, latest, limits))
             continue
         for one in _lay_out(request, group, _last(request, latest), limits):
-            if np.isnan((one.grams + one.usd)[one.in_time]).all():
-                unknown.append(one.chain)
-            else:
+            if one.is_known():
                 placed.append(one)
+            else:
+                unknown.append(one.chain)
     if pausing(request):
         placed += _split(request, placed, unknown, limits)
-    in_time = [one.chain for one in placed if one.in_time.any()]
+    in_time = [one.chain for one in placed if one.in_time[0]]
     _refuse(request, refusals, in_time, late, unknown)
     return tabulate(request, placed, limits) if in_time else None
 
@@ -142,17 +142,17 @@ def _lay_out(
     request: Request, group: Sequence[Chain], last: datetime, limits: Limits
 ) -> Iterator[Placed]:
     """Yield chains that are alike at all starts worth looking at."""
-    at = _starts(request, group, last)
+    at, end = _starts(request, group, last), last.timestamp()
+    in_time = at.seconds <= end
     for chain in group:
-        placed = _place(at, chain, last)
+        placed = _place(at, chain, in_time)
         if len(where := _at_limits(placed, limits)):
-            placed = placed.joined(_place(Starts(request, where), chain, last))
+            placed = placed.joined(_place(Starts(request, where), chain, where <= end))
         yield placed
 
 
-def _place(at: Starts, chain: Chain, last: datetime) -> Placed:
+def _place(at: Starts, chain: Chain, in_time: NDArray[np.bool_]) -> Placed:
     starts = at.seconds
-    in_time = starts <= last.timestamp()
     return Placed(chain, starts, chain.grams(at), chain.cost(at), in_time, chain.free(starts))
 
 
@@ -210,7 +210,8 @@ def _splits(
 
     def row(chain: Chain, start: float) -> tuple[Placed, Candidates]:
         at = Starts(request, np.array([start]))
-        one = _place(at, chain, request.deadline - chain.needed + _ROUNDING)
+        last = request.deadline - chain.needed + _ROUNDING
+        one = _place(at, chain, at.seconds <= last.timestamp())
         return one, tabulate(request, [one], limits)
 
     def keeps(chain: Chain, start: float) -> bool:

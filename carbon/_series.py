@@ -83,13 +83,13 @@ class Places(NamedTuple):
     Attributes:
         place: The intervals of begins and ends, shape ``(2, n)``.
         ahead: How far into them these are, in seconds.
-        inside: Whether a window lies inside the grid, shape ``(n,)``.
+        inside: Whether a window lies inside the grid, shape ``(n,)``; ``None`` where all do.
         seconds: Their length.
     """
 
     place: NDArray[np.int64]
     ahead: NDArray[np.float64]
-    inside: NDArray[np.bool_]
+    inside: NDArray[np.bool_] | None
     seconds: float
 
 
@@ -209,7 +209,7 @@ class _Series:
         return self._covers(start.timestamp(), end.timestamp())
 
     def _covers(self, begin: float, end: float) -> bool:
-        if not self._edges[0] <= begin < end <= self._edges[-1]:
+        if not self._edges[0] <= begin < end <= self._edges[-1] + _INSTANT:
             return False
         return not self._gaps or self._between(self._unknown, self._gap, begin, end) < _INSTANT
 
@@ -228,6 +228,12 @@ class _Series:
                 f"{end:%Y-%m-%d %H:%M}. Use a source with a longer horizon or an earlier deadline."
             )
         return self._between(self._area, self._level, begin, finish) / (finish - begin)
+
+    def mean_between(self, begin: float, end: float) -> float:
+        """Return the mean over a window in POSIX seconds; ``nan`` where it is not wholly known."""
+        if not self._covers(begin, end):
+            return math.nan
+        return self._between(self._area, self._level, begin, end) / (end - begin)
 
     def _between(
         self,
@@ -268,16 +274,18 @@ class _Series:
         points = np.array((starts, starts + seconds))
         place = np.clip(np.searchsorted(edges, points, side="right") - 1, 0, len(edges) - 2)
         inside = (starts >= edges[0]) & (points[1] <= edges[-1] + _INSTANT)
-        return Places(place, points - edges[place], inside, seconds)
+        return Places(place, points - edges[place], None if inside.all() else inside, seconds)
 
     def means_at(self, places: Places) -> NDArray[np.float64]:
         """Return the means over windows that were located on this grid, as :meth:`means`."""
-        place, ahead, known, seconds = places
+        place, ahead, inside, seconds = places
         area = self._area[place] + self._level[place] * ahead
+        means: NDArray[np.float64] = (area[1] - area[0]) / seconds
+        if inside is not None:
+            means[~inside] = np.nan
         if self._gaps:
             unknown = self._unknown[place] + self._gap[place] * ahead
-            known = known & (unknown[1] - unknown[0] < _INSTANT)
-        means: NDArray[np.float64] = np.where(known, (area[1] - area[0]) / seconds, np.nan)
+            means[unknown[1] - unknown[0] >= _INSTANT] = np.nan
         return means
 
     def within(self, start: datetime, end: datetime) -> Self:

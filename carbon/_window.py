@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 from carbon._decision import Reservation
 
@@ -22,8 +21,7 @@ KWH_PER_GB: Final = 0.001
 _HOUR: Final = 3600.0
 
 
-@dataclass(frozen=True)
-class Part:
+class Part(NamedTuple):
     """A time in which a stage draws power evenly.
 
     Attributes:
@@ -39,8 +37,7 @@ class Part:
     network_kwh: float
 
 
-@dataclass(frozen=True)
-class Piece:
+class Piece(NamedTuple):
     """A run, or one segment of it.
 
     Attributes:
@@ -56,8 +53,7 @@ class Piece:
     parts: tuple[Part, ...]
 
 
-@dataclass(frozen=True)
-class Slot:
+class Slot(NamedTuple):
     """A slot that a chain takes; stage is empty for the entry run."""
 
     pool: Pool
@@ -75,8 +71,7 @@ class Slot:
         )
 
 
-@dataclass(frozen=True)
-class Window:
+class Window(NamedTuple):
     """A stage in its pool.
 
     Attributes:
@@ -198,8 +193,7 @@ class Window:
                 continue
             up = Part(begin - restart, restart, self.restart_kwh, 0.0)
             pieces.append(Piece(up.begin, begin, end, (up, run) if restart else (run,)))
-        return replace(
-            self,
+        return self._replace(
             pieces=tuple(pieces),
             parts=tuple(part for piece in pieces for part in piece.parts),
             kwh=self.kwh + self.restart_kwh * again,
