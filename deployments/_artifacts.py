@@ -116,8 +116,8 @@ def explain(decision: Decision) -> str:
         plain(decision.reason),
         "",
         f"- **Policy** {plain(decision.policy)}",
-        f"- **Starts** {_time(chosen.start)}, at the latest {_time(chosen.latest_safe_start)}",
-        f"- **Ends** about {_time(chosen.end)}; deadline {_time(decision.deadline)}",
+        f"- **Starts** {utc(chosen.start)}, at the latest {utc(chosen.latest_safe_start)}",
+        f"- **Ends** about {utc(chosen.end)}; deadline {utc(decision.deadline)}",
         f"- **Expected** {_numbers(chosen)}",
         f"- **At once at home** {_numbers(baseline)}",
     ]
@@ -130,14 +130,24 @@ def explain(decision: Decision) -> str:
     lines += _list("Notes on the outlook", decision.degraded)
     lines += _list(
         "Where the numbers come from",
-        [origin(row, decision.decided_at) for row in decision.provenance],
+        origins(decision),
     )
     lines += ["", "Energy is declared by the workload or modelled from pool watts and run time."]
     return "\n".join(lines)
 
 
-def origin(row: Provenance, now: datetime) -> str:
-    """Say where a zone's numbers come from, how old they are, and what such ones were worth."""
+def origins(decision: Decision) -> list[str]:
+    """Say where the numbers come from, how old they are, and what such ones were worth.
+
+    Zones of which the same is to be said share a line.
+    """
+    zones: dict[str, list[str]] = {}
+    for row in decision.provenance:
+        zones.setdefault(_origin(row, decision.decided_at), []).append(row.zone)
+    return [f"{', '.join(names)}: {text}" for text, names in zones.items()]
+
+
+def _origin(row: Provenance, now: datetime) -> str:
     told = [row.kind.value, row.signal.value, row.accounting.value]
     if row.fetched_at is not None:
         minutes = max(0, round((now - row.fetched_at) / timedelta(minutes=1)))
@@ -146,7 +156,7 @@ def origin(row: Provenance, now: datetime) -> str:
         told.append("not judged here yet, so used as sent")
     if row.trust is not None:
         told.append(f"such forecasts got {row.trust:.0%} of the possible saving here")
-    return f"{row.zone}: {row.source} ({', '.join(told)})"
+    return f"{row.source} ({', '.join(told)})"
 
 
 def option_rows(decision: Decision) -> list[dict[str, str]]:
@@ -178,13 +188,15 @@ def _row(what: str, option: Option) -> dict[str, str]:
         "pool": main.pool,
         "region": main.region,
         "start (UTC)": f"{option.start:%a %d %b %H:%M}",
+        "end (UTC)": f"{option.end:%a %d %b %H:%M}",
         "gCO2e": "unknown" if option.g is None else f"{option.g:.1f}",
         "USD": "unknown" if option.usd is None else f"{option.usd:.2f}",
         "gCO2e/kWh": "unknown" if main.g_per_kwh is None else f"{main.g_per_kwh:.0f}",
     }
 
 
-def _time(moment: datetime) -> str:
+def utc(moment: datetime) -> str:
+    """Return a moment for people."""
     return f"{moment:%a %Y-%m-%d %H:%M} UTC"
 
 

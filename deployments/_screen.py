@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Column, Table
 
 from carbon import Decision
-from deployments._artifacts import option_rows, origin, refusal_rows
+from deployments._artifacts import option_rows, origins, refusal_rows, utc
 from deployments._zones import Priced, Zone, ZoneReport
 from work_pools import Outcome, Registration
 
@@ -20,6 +20,10 @@ from work_pools import Outcome, Registration
 out = Console(width=None if sys.stdout.isatty() else 240)
 
 _MINUTES: int = 60
+_UNKNOWN = (
+    "`carbon outlook` says what is missing and why. To plan where no provider can be asked, end "
+    'signals.order in the fleet file with "typical-day", a modelled grid.'
+)
 DONE = {
     Outcome.FOREIGN: "foreign: not made by `carbon pools apply`, left alone",
     Outcome.CONFLICT: "conflict: has another type, which Prefect cannot change",
@@ -50,11 +54,20 @@ def show_decision(decision: Decision, *, as_json: bool) -> None:
         out.print(f"[red]gave way[/] {escape(note)}")
     for note in decision.degraded:
         out.print(f"[yellow]note[/] {escape(note)}")
+    chosen = decision.chosen
+    out.print(
+        f"Ends about {utc(chosen.end)}, deadline {utc(decision.deadline)}. "
+        f"The latest safe start is {utc(chosen.latest_safe_start)}."
+    )
     out.print(table(option_rows(decision)))
     if decision.refusals:
         out.print(table(refusal_rows(decision)))
-    for told in decision.provenance:
-        out.print(f"[dim]{escape(origin(told, decision.decided_at))}[/]")
+    for one in decision.relaxations:
+        out.print(f"[bold]limit[/] {escape(one.text)}")
+    for line in origins(decision):
+        out.print(f"[dim]{escape(line)}[/]")
+    if decision.baseline.g is None:
+        out.print(f"[bold]{escape(_UNKNOWN)}[/]")
 
 
 def table(rows: list[dict[str, str]]) -> Table:

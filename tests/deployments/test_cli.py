@@ -57,9 +57,24 @@ def test_plan_speaks_to_people_and_to_machines(carbon: Carbon) -> None:
     """The decision in words with its tables, or whole as JSON."""
     told = carbon("plan", "image-embeddings", "--finish-by", "12h")
     assert "image-embeddings: run" in told
-    assert "finish within 12h" in " ".join(told.split())
+    words = " ".join(told.split())
+    assert "finish within 12h" in words
+    for moment in ("Ends about", "deadline", "The latest safe start is"):
+        assert moment in words
     decision = json.loads(carbon("plan", "image-embeddings", "--json"))
     assert decision["chosen"]["placements"][0]["stage"] == "list"
+
+
+def test_plan_without_a_signal_says_what_to_do(
+    carbon: Carbon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It runs at once, and names the command that tells more and the model that needs nobody."""
+    monkeypatch.setenv("CARBON_OFFLINE", "1")
+    monkeypatch.delenv("CARBON_REPLAY", raising=False)
+    told = " ".join(carbon("plan", "image-embeddings").split())
+    assert "is not known, so it starts at once" in told
+    assert "`carbon outlook` says what is missing and why" in told
+    assert '"typical-day"' in told
 
 
 def test_plan_draws(carbon: Carbon, tmp_path: Path) -> None:

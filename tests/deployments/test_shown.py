@@ -13,7 +13,7 @@ from markdown_it import MarkdownIt
 from carbon import CarbonPolicy, NoSignal, SignalSource, TypicalDay, regions
 from carbon.testing import BrokenSource, FakeClock, StaticSource
 from deployments import Settings, Trigger, Verdict
-from deployments._artifacts import explain, option_rows, refusal_rows
+from deployments._artifacts import explain, option_rows, origins, refusal_rows
 from deployments._hold import Hold
 from deployments._picture import _bands, _rules, _window, decision_picture, zone_colors
 from deployments._segments import in_words, segments_of
@@ -105,6 +105,7 @@ def test_tables_tell_what_was_considered_and_refused(verdict: Verdict) -> None:
     rows = option_rows(verdict.decision)
     assert [row["what"] for row in rows[:2]] == ["chosen", "at once at home"]
     assert {row["pool"] for row in rows} == {"eu-central-1-gpu", "eu-south-2-gpu"}
+    assert rows[0]["end (UTC)"] == f"{verdict.decision.chosen.end:%a %d %b %H:%M}"
     refused = {row["pool"]: row for row in refusal_rows(verdict.decision)}
     assert refused["us-west-2-gpu"]["rule"] == "residency"
     assert "only be processed in EU" in refused["us-west-2-gpu"]["why"]
@@ -126,6 +127,15 @@ def test_whole_runs_are_told_without_segments(verdict: Verdict) -> None:
     """Nobody has to read about what is not there."""
     assert "segments" not in explain(verdict.decision)
     assert all("segments" not in row for row in option_rows(verdict.decision))
+
+
+def test_zones_with_one_source_share_a_line(verdict: Verdict) -> None:
+    """A long source is read once, whatever the number of its zones."""
+    lines = origins(verdict.decision)
+    sources = {row.source for row in verdict.decision.provenance}
+    assert len(lines) == len(sources) < len(verdict.decision.provenance)
+    zones = [zone for line in lines for zone in line.partition(":")[0].split(", ")]
+    assert sorted(zones) == sorted(row.zone for row in verdict.decision.provenance)
 
 
 def test_unknown_emissions_are_called_unknown(tmp_path: Path) -> None:
