@@ -80,13 +80,13 @@ class Network:
                 there, back = await asyncio.open_connection("127.0.0.1", self._target)
                 self._open.add(back)
                 try:
-                    await asyncio.wait(
-                        [
-                            asyncio.ensure_future(_pipe(reader, back)),
-                            asyncio.ensure_future(_pipe(there, writer)),
-                        ],
-                        return_when=asyncio.FIRST_COMPLETED,
-                    )
+                    ways = [
+                        asyncio.ensure_future(_pipe(reader, back)),
+                        asyncio.ensure_future(_pipe(there, writer)),
+                    ]
+                    _, other = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+                    for way in other:
+                        way.cancel()
                 finally:
                     self._open.discard(back)
                     back.transport.abort()

@@ -23,7 +23,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.exceptions import ObjectNotFound
-from prefect.states import AwaitingRetry, Cancelled, Scheduled
+from prefect.states import AwaitingRetry, Cancelled, Crashed, Scheduled
 
 from carbon import Option, Reservation, Rule
 from deployments._artifacts import publish_note
@@ -42,6 +42,7 @@ from deployments._hysteresis import clearly_better
 from deployments._jobs import Job
 from deployments._keeper_report import Change, KeeperReport, Step
 from deployments._mode import Mode, Switch, read_switch
+from deployments._pulse import feel, missing
 from deployments._trigger import Trigger, Verdict
 from deployments._waiting import Waiting, waiting
 
@@ -50,6 +51,9 @@ EXECUTION: Final = "execution"
 
 _AT_RISK: Final = "carbon.at_risk"
 """Label of a run whose lateness has been told."""
+
+_OVERDUE: Final = "carbon.overdue"
+"""Label of a run of which it was told that it runs beyond its deadline."""
 
 _GRACE: Final = timedelta(minutes=1)
 """By the wall clock: how late a run may be before people are told; a worker needs its time."""
@@ -99,6 +103,8 @@ class _Pass:
             except Exception as error:  # noqa: BLE001  # one run must not keep us from the others
                 line = " ".join(str(error).split()) or type(error).__name__
                 self._note(f"{one.run.name}: {line}")
+        for run in live:
+            await self._watch(run)
         await self._close(live)
         await self._revive()
         return KeeperReport(
@@ -165,7 +171,7 @@ class _Pass:
             return False
         if datetime.now(UTC) - state.timestamp < max(_STUCK, 3 * self._startup(one)):
             return False
-        if await self._set(one, Scheduled(message="Its worker took it and never started it.")):
+        if await self._set(one.run, Scheduled(message="Its worker took it and never started it.")):
             self._done(one.run, Step.RESCUED, f"{state.name} since {state.timestamp:%H:%M:%S} UTC")
         return True
 
@@ -173,13 +179,50 @@ class _Pass:
         pool = self.trigger.fleet.by_name.get(one.run.work_pool_name or "")
         return pool.startup if pool else timedelta(0)
 
+    async def _watch(self, run: FlowRun) -> None:
+        """Look after a run that is at work: does it live, and does it end in time?"""
+        hold = Hold.read(run.labels)
+        job = hold.decision.get("job") if hold and hold.went and not run.parent_task_run_id else None
+        if job not in self.jobs and EXECUTION not in run.tags:
+            return
+        if hold and job in self.jobs and self.trigger.clock.now() > hold.deadline:
+            await self._tell_overdue(run, hold, str(job))
+        pulse = await feel(self.client, run)
+        if pulse is None:
+            return
+        since = f"no sign of life since {pulse.heard:%H:%M:%S} UTC"
+        if pulse.missed is None:
+            await self.client.update_flow_run_labels(run.id, {**missing(datetime.now(UTC))})
+            self._note(f"{run.name} in pool {run.work_pool_name}: {since}")
+        elif pulse.gone:
+            # Should its process live after all, it learns of it; see the lease.
+            why = f"{since}: its machine is taken for lost"
+            if await self._set(run, Crashed(message=f"The keeper: {why}.")):
+                self._done(run, Step.VANISHED, why)
+
+    async def _tell_overdue(self, run: FlowRun, hold: Hold, job: str) -> None:
+        if run.labels.get(_OVERDUE) is True:
+            return
+        why = f"still {run.state_name} after its deadline, {hold.deadline:%a %d %b %H:%M} UTC"
+        await self.client.update_flow_run_labels(run.id, {_OVERDUE: True})
+        emit(
+            Event.AT_RISK,
+            run,
+            job,
+            why=why,
+            state=run.state_name,
+            latest_safe_start=hold.latest_safe_start.isoformat(),
+            deadline=hold.deadline.isoformat(),
+        )
+        self._done(run, Step.LATE, why)
+
     # -- other times and places ----------------------------------------------------------------
 
     async def _release(self, one: Waiting, why: str, label: dict[str, bool | str]) -> None:
         """Let a run start now, or be planned anew now, as the label says to its gate."""
         # Labels first: the run may wake as soon as its state is set.
         await self.client.update_flow_run_labels(one.run.id, dict(label))
-        if await self._set(one, Scheduled(message=f"Started by the keeper: {why}.")):
+        if await self._set(one.run, Scheduled(message=f"Started by the keeper: {why}.")):
             emit(Event.RELEASED, one.run, one.job.name, by="keeper", why=why)
             self._done(one.run, Step.RELEASED, why)
 
@@ -204,7 +247,7 @@ class _Pass:
             # wakes before its start has been asked for by somebody.
             if sooner:
                 await self.client.update_flow_run_labels(run.id, hold.labels())
-            if not await self._set(again, state):
+            if not await self._set(again.run, state):
                 return
             if not sooner:
                 await self.client.update_flow_run_labels(run.id, hold.labels())
@@ -296,9 +339,8 @@ class _Pass:
 
     # -- writing -------------------------------------------------------------------------------
 
-    async def _set(self, one: Waiting, state: State[None]) -> bool:
-        """Re-time a run, unless somebody has acted on it since it was read."""
-        run = one.run
+    async def _set(self, run: FlowRun, state: State[None]) -> bool:
+        """Change the state of a run, unless somebody has acted on it since it was read."""
         if _state_id(await self.client.read_flow_run(run.id)) != _state_id(run):
             return False
         answer = await self.client.set_flow_run_state(run.id, state)

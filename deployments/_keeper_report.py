@@ -15,6 +15,7 @@ class Step(StrEnum):
     RELEASED = "released"
     RESCUED = "rescued"
     LATE = "late"
+    VANISHED = "vanished"
     CLOSED = "closed"
 
 

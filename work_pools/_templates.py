@@ -1,7 +1,7 @@
 """Base job templates: what Prefect's worker starts for a run in a pool.
 
-Each template is the worker's own default plus three things: the environment variables that tell a
-run which pool it is in, labels, and a GPU where the pool has one.
+Each template is the worker's own default plus three things: environment variables, which tell a run
+which pool it is in and that it is to give signs of life, labels, and a GPU where the pool has one.
 """
 
 from __future__ import annotations
@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 
 MANAGED_BY = "carbon-aware-flows"
 MARKER_KEY = "managed_by"
+
+_HEARTBEAT = {"PREFECT_FLOWS_HEARTBEAT_FREQUENCY": "30"}
+"""Seconds, the least that Prefect takes: by this the keeper sees that a machine has vanished."""
 
 _WORKERS = {
     PoolType.PROCESS: ("prefect.workers.process", "ProcessWorker"),
@@ -52,7 +55,7 @@ def base_job_template(pool: Pool) -> dict[str, Any]:
     else:
         # A literal, not a variable's default: Prefect lays a deployment's env over either, but this
         # one is not offered for editing wherever the variables are.
-        template["job_configuration"]["env"] = identity_env(pool)
+        template["job_configuration"]["env"] = _env(pool)
     if pool.type is PoolType.DOCKER and pool.hardware is Hardware.GPU:
         template["variables"]["properties"]["container_create_kwargs"]["default"] = {
             "device_requests": [{"count": 1, "capabilities": [["gpu"]]}]
@@ -80,6 +83,10 @@ def worker_class(pool_type: PoolType) -> type[BaseWorker[Any, Any, Any]]:
     return cast("type[BaseWorker[Any, Any, Any]]", worker)
 
 
+def _env(pool: Pool) -> dict[str, str]:
+    return {**identity_env(pool), **_HEARTBEAT}
+
+
 def _labels(pool: Pool) -> dict[str, str]:
     return {
         f"{MANAGED_BY}/pool": pool.name,
@@ -93,9 +100,7 @@ def _fill_manifest(manifest: dict[str, Any], pool: Pool) -> None:
     container = pod["containers"][0]
     # The worker lays a deployment's env, which may be a dict or a list here, over a list that
     # stands in the manifest; a dict in job_configuration.env would break on the list form.
-    container["env"] = [
-        {"name": name, "value": value} for name, value in identity_env(pool).items()
-    ]
+    container["env"] = [{"name": name, "value": value} for name, value in _env(pool).items()]
     # The cloud's own label for the region, without the provider.
     pod["nodeSelector"] = {"topology.kubernetes.io/region": pool.region.partition(":")[2]}
     if pool.hardware is Hardware.GPU:

@@ -7,6 +7,7 @@ and no worker has anything to do.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
@@ -18,6 +19,8 @@ import httpx
 import pytest
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.actions import VariableUpdate, WorkPoolUpdate
+from prefect.events import emit_event
+from prefect.events.filters import EventFilter, EventIDFilter
 from prefect.logging import get_logger
 from prefect.states import Crashed, Pending, Running, Scheduled
 
@@ -363,6 +366,59 @@ def test_an_entry_run_that_crashed_is_retried_twice(
             alone.client.set_flow_run_state(run, Crashed(message="Power cut."), force=True)
             assert changes(kept(alone.trigger)) == [("rescued", run)] * left
         assert alone.run(run).state_name == "Crashed"
+        alone.client.delete_flow_run(run)
+
+
+def test_a_run_whose_machine_vanished_is_declared_crashed_at_the_second_look(
+    alone: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A heartbeat in between is a sign of life; a run that never sent one is left alone."""
+    monkeypatch.setattr("deployments._pulse.SILENT", timedelta(seconds=4))
+    monkeypatch.setattr("deployments._pulse._AGAIN", timedelta(0))
+    with paused(alone, "lab-home"):
+        run, mute = made(alone, 2)
+        for one in (run, mute):
+            alone.client.set_flow_run_state(one, Running(), force=True)
+            gone = replace(plan_of(alone.run(one)), went=True)
+            alone.client.update_flow_run_labels(one, gone.labels())
+        for last in (False, True):
+            _beat(alone, run)
+            assert changes(kept(alone.trigger)) == []
+            time.sleep(4)
+            (report,) = kept(alone.trigger)
+            assert changes([report]) == []
+            assert ["no sign of life since" in note for note in report.notes] == [True]
+            if last:
+                (report,) = kept(alone.trigger)
+                assert changes([report]) == [("vanished", run)]
+        told = alone.run(run)
+        assert told.state
+        assert told.state_name == "Crashed"
+        assert "its machine is taken for lost" in str(told.state.message)
+        assert alone.run(mute).state_name == "Running"
+        for one in (run, mute):
+            alone.client.delete_flow_run(one)
+
+
+def _beat(lab: Lab, run: UUID) -> None:
+    """Send a run's heartbeat, and wait until the server has kept it."""
+    resource = {"prefect.resource.id": f"prefect.flow-run.{run}"}
+    sent = emit_event("prefect.flow-run.heartbeat", resource=resource)
+    assert sent
+    mine = EventFilter(id=EventIDFilter(id=[sent.id]))
+    lab.until("the heartbeat is kept", lambda: lab.client.read_events(mine, limit=1).events)
+
+
+def test_a_run_at_work_beyond_its_deadline_is_told_once(alone: Lab) -> None:
+    """People hear of it, and it goes on."""
+    with paused(alone, "lab-home"):
+        (run,) = made(alone)
+        alone.client.set_flow_run_state(run, Running(), force=True)
+        hold = replace(plan_of(alone.run(run)), went=True, deadline=alone.trigger.clock.now())
+        alone.client.update_flow_run_labels(run, hold.labels())
+        assert changes(kept(alone.trigger)) == [("late", run)]
+        assert changes(kept(alone.trigger)) == []
+        assert alone.run(run).state_name == "Running"
         alone.client.delete_flow_run(run)
 
 
