@@ -2,10 +2,11 @@
 
 Usage: ``python -m benchmarks.chaos [--runs 200] [--seed 1] [--minutes M] [--postgres BIN]`` with
 the folder of PostgreSQL's programs (default ``/usr/lib/postgresql/15/bin``); without it, on SQLite.
-On two cores 200 runs take half an hour.
+On two cores 200 runs take three quarters of an hour.
 
-Runs are submitted, and created by plain REST, over the first half of the time. Meanwhile, drawn by
-the seed: workers are killed (-9) and come back, the server is stopped and started, a region loses
+Runs are submitted, and created by plain REST, over the first three quarters of the time. Meanwhile,
+drawn by the seed: workers are killed (-9) and come back, so are processes that carry out a run, the
+server is stopped and started, a region loses
 its network, all are answered with 503, everything is deployed anew, the grid's numbers vanish, and
 a keeper that runs all the time is killed. One of the home region's workers has a clock that is
 wrong. Time runs 60 times faster than life. It counts runs that are
@@ -37,6 +38,7 @@ from typing import Any, Final
 from uuid import UUID
 
 import httpx
+import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
 from prefect.logging import get_logger
@@ -68,6 +70,10 @@ EVERY: Final = (8.0, 20.0)
 """Seconds of life between two faults."""
 PERSONAL: Final = 0.4
 BY_REST: Final = 0.3
+LEASES: Final = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
+IN_MEMORY: Final = "prefect.server.concurrency.lease_storage.memory"
+"""Prefect's default, which forgets all leases when the server is stopped."""
+
 START_UP: Final = 45.0
 """Seconds of life that a start may take on a machine with two cores that does all of this."""
 
@@ -91,7 +97,7 @@ class Chaos:
         """Let one thing go wrong."""
         kinds = (
             self.kill_worker,
-            self.kill_worker,
+            self.kill_run,
             self.stop_server,
             self.cut_region,
             self.busy,
@@ -114,6 +120,18 @@ class Chaos:
         self.workers[name].wait()
         time.sleep(self.luck.uniform(1, 8))
         self.work(name)
+
+    def kill_run(self) -> None:
+        """Kill the process of a run, an entry run's or a stage's."""
+        found = [
+            process
+            for worker in self.workers.values()
+            for process in psutil.Process(worker.pid).children(recursive=True)
+            if _at_work(process)
+        ]
+        if found:
+            with suppress(psutil.Error):
+                self.luck.choice(found).kill()
 
     def stop_server(self) -> None:
         """Stop the server, and start it again."""
@@ -181,6 +199,14 @@ class Chaos:
         self.workers[name] = self.box.worker(pool, env)
 
 
+def _at_work(process: psutil.Process) -> bool:
+    """Tell whether a process carries out a run that has begun."""
+    try:
+        return "PREFECT__FLOW_RUN_ID" in process.environ() and not process.children()
+    except psutil.Error:
+        return False
+
+
 _BEGAN: Final = datetime.now(UTC)
 
 
@@ -217,12 +243,12 @@ def main() -> int:
     if told.keep:
         asyncio.run(keeping())
         return 0
-    minutes = told.minutes or max(2.0, told.runs / 12)
+    minutes = told.minutes or max(2.0, told.runs / 5)
     with ExitStack() as stack:
         folder = Path(tempfile.mkdtemp(prefix="chaos-"))
         stack.callback(shutil.rmtree, folder, ignore_errors=True)
         folder.chmod(0o755)
-        env = {"PYTHONPATH": str(ROOT)}
+        env = {"PYTHONPATH": str(ROOT), LEASES: IN_MEMORY}
         if can_run(told.postgres):
             env[OWN_DATABASE] = stack.enter_context(database(folder / "db", told.postgres))
         else:
@@ -290,7 +316,7 @@ def playing(folder: Path, env: dict[str, str], seed: int) -> Iterator[Chaos]:
 
 def play(chaos: Chaos, count: int, minutes: float) -> dict[str, int]:
     """Ask for runs while things go wrong, wait for their end, and count."""
-    began, spent = time.time(), 60 * minutes / 2
+    began, spent = time.time(), 60 * minutes * 3 / 4
     due = sorted(chaos.luck.uniform(0, spent) for _ in range(count))
     next_fault = began + chaos.luck.uniform(*EVERY)
     with get_client(sync_client=True) as client:
@@ -298,7 +324,7 @@ def play(chaos: Chaos, count: int, minutes: float) -> dict[str, int]:
             while due and time.time() - began >= due[0]:
                 due.pop(0)
                 ask(chaos, count - len(due))
-            if time.time() >= next_fault and time.time() - began < 60 * minutes * 0.8:
+            if time.time() >= next_fault and time.time() - began < 60 * minutes:
                 chaos.fault()
                 next_fault = time.time() + chaos.luck.uniform(*EVERY)
             time.sleep(0.5 if due else 3)

@@ -81,7 +81,7 @@ def _row(job: Job, run: FlowRun, fleet: Fleet, clock: Clock) -> JobRow | None:
         return None
     # A submitted run is due when its clean start is planned, which is not when it was wanted.
     hold = Hold.read(run.labels)
-    release = hold.baseline.start if hold else clock.grid(run.expected_start_time)
+    release = hold.baseline.start if hold and hold.baseline else clock.grid(run.expected_start_time)
     due = hold.deadline if hold else policy.deadline(release)
     due = min(max(due, release + length), release + LONGEST)
     stages = job.workload.stages

@@ -34,8 +34,8 @@ from prefect.settings import get_current_settings
 from deployments._background import Background
 from deployments._errors import NotDeployed, PrefectUnavailable
 from deployments._events import emit_decision
-from deployments._gate import planning
 from deployments._hold import Held, held, present
+from deployments._lock import planning
 from deployments._mode import Switch, read_switch
 from deployments._notes import Notes
 from deployments._order import Order
@@ -172,8 +172,8 @@ class Desk:
             self._notes.start(self._client)
 
     async def _serve_under_lock(self) -> None:
-        async with planning(get_logger("carbon.submit")):
-            client = await self._connected()
+        client = await self._connected()
+        async with planning(client, get_logger("carbon.submit")):
             runs = await _in_time(held(client))
             until = time.monotonic() + _TENURE
             async with asyncio.TaskGroup() as creations:

@@ -71,8 +71,9 @@ async def dispatch(
       possible. How it is known that the first one is gone, and what that does not cover, is told
       in :mod:`deployments._lease`. The execution flow must call ``guard`` first.
 
-    A run on a machine that vanished stays Running in Prefect until somebody, e.g. an automation on
-    missing heartbeats, marks it as Crashed; till then it is waited for.
+    A run on a machine that vanished stays Running in Prefect until the keeper, or somebody, marks
+    it as Crashed; till then it is waited for. One that a worker took and that has not begun ten
+    minutes later is withdrawn, too.
 
     Args:
         job: The job that the stage belongs to.
@@ -87,13 +88,13 @@ async def dispatch(
         NotDeployed: The execution deployment is missing.
         ResidencyError: No permitted pool can run the stage.
     """
-    trigger = trigger or Trigger.for_run()
     context = FlowRunContext.get()
     if context is None or context.flow_run is None:
         raise RuntimeError("dispatch() works inside a flow run; call it from an entry flow")
     policy = job.policy_for(policy)
     entry, log = context.flow_run, get_run_logger()
     async with get_client() as client, refusals_told(client, entry, job.name):
+        trigger = trigger or Trigger.for_run()
         switch, labels = await patiently(lambda: _wishes(client, job, entry.id), log)
         policy = switch.policy(pinned(policy, labels))
         order = Order(job, stage, dict(parameters), policy, data_class, trigger, entry.id, log)

@@ -43,13 +43,14 @@ class Event(StrEnum):
     REFUSED = "carbon.decision.residency-refused"
 
 
-def emit(event: Event, run: FlowRun, job: str, **details: object) -> None:
+def emit(event: Event, run: FlowRun, job: str, *, flow: str = "", **details: object) -> None:
     """Tell Prefect what has happened to a run; never raises.
 
     Args:
         event: What has happened.
         run: The run that it happened to.
-        job: Name of its job, which is also the name of its flow.
+        job: Name of its job.
+        flow: Name of its flow; by default that of the job's entry runs, which is the job's own.
         details: Further fields of the payload: values that JSON has.
     """
     with best_effort(f"The event {event}"):
@@ -57,7 +58,7 @@ def emit(event: Event, run: FlowRun, job: str, **details: object) -> None:
             {
                 "prefect.resource.id": f"prefect.flow.{run.flow_id}",
                 "prefect.resource.role": "flow",
-                "prefect.resource.name": job,
+                "prefect.resource.name": flow or job,
             }
         ]
         if run.deployment_id:
@@ -79,13 +80,19 @@ def emit(event: Event, run: FlowRun, job: str, **details: object) -> None:
 
 
 def emit_decision(
-    decision: Decision, run: FlowRun, job: str, event: Event = Event.MADE, **details: object
+    decision: Decision,
+    run: FlowRun,
+    job: str,
+    event: Event = Event.MADE,
+    *,
+    flow: str = "",
+    **details: object,
 ) -> None:
-    """Tell Prefect of a decision, and that it is degraded where it is."""
+    """Tell Prefect of a decision, and that it is degraded where it is; see :func:`emit`."""
     told = {**summary(decision), **details}
-    emit(event, run, job, **told)
+    emit(event, run, job, flow=flow, **told)
     if decision.degraded:
-        emit(Event.DEGRADED, run, job, **told)
+        emit(Event.DEGRADED, run, job, flow=flow, **told)
 
 
 def summary(decision: Decision) -> Mapping[str, object]:

@@ -14,28 +14,27 @@ the outlook says. A run that is woken before its planned time goes at once: some
 
 from __future__ import annotations
 
-import logging
-from collections.abc import AsyncIterator, Sequence
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
-from dataclasses import dataclass, replace
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import cached_property
-from typing import Final, TypeAlias
+from typing import Final
 
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.objects import FlowRun, State
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import SetStateStatus
-from prefect.concurrency.asyncio import concurrency
 from prefect.context import FlowRunContext
 from prefect.exceptions import Abort
 from prefect.logging import get_run_logger
 
 from carbon import CarbonPolicy, Decision, Reservation, Strategy, Urgency
 from deployments._artifacts import publish_decision
-from deployments._events import emit_decision
+from deployments._events import Event, emit, emit_decision
 from deployments._guard import guard
 from deployments._hold import (
+    AWAITING,
     EARLY,
+    HELD,
     HELD_LABEL,
     WANTED_NOW,
     WORTH_WAITING,
@@ -46,13 +45,11 @@ from deployments._hold import (
 )
 from deployments._hysteresis import clearly_better
 from deployments._jobs import Job
+from deployments._lock import Log, planning
 from deployments._mode import Mode, Switch, pinned, read_switch
 from deployments._outage import patiently
 from deployments._refusal import refusals_told
 from deployments._trigger import Trigger, Verdict
-from work_pools import PLANNER_LOCK
-
-Log: TypeAlias = "logging.Logger | logging.LoggerAdapter[logging.Logger]"
 
 _HOLD: Final = timedelta(minutes=15)
 """After so long a run that is held back looks at the switch, should no keeper have woken it."""
@@ -84,26 +81,30 @@ async def gate(
         ResidencyError: The run is where its data may not be, or no permitted pool can run a stage.
         BadInput: A setting, the policy, the fleet or the workload is wrong.
     """
-    trigger = trigger or Trigger.for_run()
     run = _this_run()
     log = get_run_logger()
     async with get_client() as client, refusals_told(client, run, job.name):
+        trigger = trigger or Trigger.for_run()
         await guard(job.workload, data_class=data_class, fleet=trigger.fleet)
         switch = await patiently(lambda: read_switch(client, job.name), log)
         asked = switch.policy(job.policy_for(policy))
         # Before the lock: others must not wait for our providers.
         await trigger.refresh(patience=_patience(asked, run, trigger))
-        passage = _Passage(trigger, job, job.policy_for(policy), switch, data_class, run)
+        given = job.policy_for(policy)
+        passage = _Passage(trigger, job, given, switch, data_class, run)
         return await patiently(lambda: _pass(client, passage), log)
 
 
 async def _pass(client: PrefectClient, passage: _Passage) -> Decision:
     """Let the run go, or put it off."""
     log, trigger, run = get_run_logger(), passage.trigger, passage.run
-    async with planning(log):
+    async with planning(client, log):
         # Read again: the engine's copy may be older than what a person has changed since.
         run = await client.read_flow_run(run.id) if run else None
-        passage = replace(passage, run=run)
+        if run and passage.memory.written and run.state_name in {AWAITING, HELD}:
+            raise Abort("The run waits for its clean window; only the answer to that was lost.")
+        slot = await _slot_of(client, run) if run else None
+        passage = replace(passage, run=run, slot=slot)
         outcome = await passage.decide(client)
         if run is not None:
             # Labels first: a run that wakes must find its plan.
@@ -116,6 +117,9 @@ async def _pass(client: PrefectClient, passage: _Passage) -> Decision:
     if run is not None and not outcome.again:
         mode = passage.switch.mode.value
         emit_decision(decision, run, decision.workload, waits=outcome.waits, mode=mode)
+        if passage.woken_by_hand:
+            why = "started before its planned time"
+            emit(Event.RELEASED, run, decision.workload, by="person", why=why)
         await publish_decision(
             client, outcome.verdict, trigger.settings, run_id=run.id, title=run.name
         )
@@ -123,6 +127,15 @@ async def _pass(client: PrefectClient, passage: _Passage) -> Decision:
         log.info("This attempt ends; the run wakes by itself at its start.")
         raise Abort("The run waits for its clean window.")
     return outcome.goes.decision
+
+
+async def _slot_of(client: PrefectClient, run: FlowRun) -> datetime | None:
+    """Return for when Prefect had the run last; its own slot or what somebody has made of it."""
+    states = await client.read_flow_run_states(run.id)
+    scheduled = [state for state in states if state.type is StateType.SCHEDULED]
+    last = max(scheduled, key=lambda state: state.timestamp, default=None)
+    due = last.state_details.scheduled_time if last else None
+    return datetime.fromtimestamp(due.timestamp(), UTC) if due else None
 
 
 async def _put_off(
@@ -135,35 +148,6 @@ async def _put_off(
         log.warning("Prefect does not let the run wait (%s), so it goes now", answer.details)
         return False
     return True
-
-
-@asynccontextmanager
-async def planning(
-    log: Log, lock: AbstractAsyncContextManager[None] | None = None
-) -> AsyncIterator[None]:
-    """Plan one at a time, so that two runs do not take the same slot.
-
-    Without the lock the run goes on: late work is worse than a full pool, whose own limit has the
-    last word.
-
-    Args:
-        log: Where it is told that the lock cannot be had.
-        lock: For tests; by default Prefect's global concurrency limit.
-    """
-    lock = lock or concurrency(PLANNER_LOCK, timeout_seconds=30, lease_duration=60, strict=False)
-    try:
-        await lock.__aenter__()
-    except Exception as error:  # noqa: BLE001  # any failure of the lock must not stop the run
-        log.warning("Planning without the lock %r (%s)", PLANNER_LOCK, type(error).__name__)
-        yield
-        return
-    try:
-        yield
-    finally:
-        try:
-            await lock.__aexit__(None, None, None)
-        except Exception as error:  # noqa: BLE001  # as above; the lease runs out by itself
-            log.warning("The lock %r was not given back (%s)", PLANNER_LOCK, type(error).__name__)
 
 
 @dataclass(frozen=True)
@@ -187,9 +171,33 @@ class _Outcome:
     notes: tuple[str, ...] = ()
 
 
+@dataclass
+class _Memory:
+    """What this process has written of a run, should Prefect be away in the middle of it.
+
+    Attributes:
+        before: The plan that the run carried before.
+        written: The plan that it carries since, if it was written.
+    """
+
+    before: Hold | None = None
+    written: Hold | None = None
+
+
 @dataclass(frozen=True)
 class _Passage:
-    """One run at the gate."""
+    """One run at the gate.
+
+    Attributes:
+        trigger: What decides.
+        job: What the run will do.
+        given: Its own policy.
+        switch: How the switch stands.
+        data_class: Class of its data, on top of the workload's own.
+        run: The run.
+        slot: For when Prefect had it last.
+        memory: What this process has written of it.
+    """
 
     trigger: Trigger
     job: Job
@@ -197,6 +205,8 @@ class _Passage:
     switch: Switch
     data_class: str | None
     run: FlowRun | None
+    slot: datetime | None = None
+    memory: _Memory = field(default_factory=_Memory)
 
     @cached_property
     def policy(self) -> CarbonPolicy:
@@ -206,7 +216,11 @@ class _Passage:
 
     @cached_property
     def hold(self) -> Hold | None:
-        return Hold.read(self.run.labels) if self.run else None
+        """The plan that the run came with."""
+        found, mine = Hold.read(self.run.labels) if self.run else None, self.memory.written
+        if found and mine and (found.start, found.deferrals) == (mine.start, mine.deferrals):
+            return self.memory.before
+        return found
 
     @property
     def deferrals(self) -> int:
@@ -244,7 +258,8 @@ class _Passage:
         verdict = self._plan(busy, may_wait=False)
         why = f"Held: the Prefect variable {self.switch.variable} is {self.switch.mode.value}."
         held = held_state(datetime.now(UTC) + _HOLD, why)
-        again = self.run is not None and self.run.labels.get(HELD_LABEL) is True
+        was = self.run is not None and self.run.labels.get(HELD_LABEL) is True
+        again = was and self.memory.written is None
         shown = verdict.noted(why)
         return _Outcome(shown, verdict, waits=True, held=held, again=again, notes=(*notes, why))
 
@@ -270,7 +285,9 @@ class _Passage:
         if outcome.held:
             # So that who wakes it before that has asked for it.
             hold = replace(hold, start=self.trigger.clock.grid(datetime.now(UTC) + _HOLD))
+        before = self.hold
         await client.update_flow_run_labels(run.id, {**hold.labels(), **held})
+        self.memory.before, self.memory.written = before, hold
 
     async def _busy(self, client: PrefectClient) -> tuple[Reservation, ...]:
         return await taken(client, self.trigger.clock.now(), but=self.run.id if self.run else None)
@@ -322,7 +339,16 @@ class _Passage:
         if self.hold.went or not self.hold.deferrals:
             return self.hold.went
         clock = self.trigger.clock
-        return clock.wall(self.hold.start) - clock.wall(clock.now()) > EARLY
+        # By Prefect's time, not by this machine's, whose clock may be wrong.
+        woken = self.slot or clock.wall(clock.now())
+        return clock.wall(self.hold.start) - woken > EARLY
+
+    @property
+    def woken_by_hand(self) -> bool:
+        """Whether somebody has started it in Prefect itself, with no verb of ours."""
+        asked = self.run is not None and self.run.labels.get(WANTED_NOW) is True
+        gone = self.hold is not None and self.hold.went
+        return self._wanted_now() and not asked and not gone
 
     def _wish(self) -> str:
         """Say that somebody has started the run before its time; nothing where nobody has."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
+from datetime import timedelta
 from functools import partial
-from typing import NoReturn
+from typing import Final, NoReturn
 from uuid import UUID
 
 from prefect.client.orchestration import PrefectClient, get_client
@@ -17,8 +19,14 @@ from carbon import Fleet, Workload
 from deployments._attempts import entry_of, replaced, withdrawal
 from deployments._lease import ALONE, keep_lease
 from deployments._outage import patiently
+from deployments._refusal import refusals_told
 from deployments._settings import Settings
 from work_pools import load_fleet, require_permitted_here
+
+_CARRIES_OUT: Final = "PREFECT__FLOW_RUN_ID"
+"""Which run a worker has started a process for: one that it may end."""
+
+_FOREVER: Final = timedelta(days=3650)
 
 
 async def guard(
@@ -41,13 +49,30 @@ async def guard(
         BadInput: The data class has no residency rule, or the fleet file is wrong.
     """
     settings = Settings.load()
-    fleet = fleet or load_fleet(settings.fleet)
     context = FlowRunContext.get()
     run = context.flow_run if context else None
     if isinstance(run, FlowRun):
-        if entry_of(run) is not None:
+        if stage := entry_of(run) is not None:
             keep_lease(run, settings.lease)
+        elif os.environ.get(_CARRIES_OUT) == str(run.id):
+            # An entry run waits through any outage; but of two processes the older one ends.
+            keep_lease(run, _FOREVER)
         run = await patiently(partial(_wanted, run.id), get_run_logger())
+        if stage:  # an entry run's gate tells it
+            async with get_client() as client, refusals_told(client, run, workload.name):
+                _require_permitted(settings, workload, data_class, fleet, run)
+            return
+    _require_permitted(settings, workload, data_class, fleet, run)
+
+
+def _require_permitted(
+    settings: Settings,
+    workload: Workload,
+    data_class: str | None,
+    fleet: Fleet | None,
+    run: FlowRun | None,
+) -> None:
+    fleet = fleet or load_fleet(settings.fleet)
     classes = dict.fromkeys(filter(None, (workload.data_class, data_class)))
     require_permitted_here(fleet, *classes, pool_name=run.work_pool_name if run else None)
 

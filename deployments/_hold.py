@@ -14,8 +14,10 @@ from prefect.client.schemas.filters import (
     FlowRunFilter,
     FlowRunFilterState,
     FlowRunFilterStateType,
+    FlowRunFilterTags,
 )
 from prefect.client.schemas.objects import TERMINAL_STATES, FlowRun, State, StateType
+from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Scheduled
 
 from carbon import Clock, Decision, Option, Reservation
@@ -31,6 +33,10 @@ HELD = "HeldByPerson"
 """Name of the state of a run that waits because somebody has set the switch so."""
 
 _PAGE = 200
+_OVERLAP = 20
+_OURS = "carbon-aware"
+"""Tag of all deployments that are rendered, and so of their runs."""
+
 _PREFIX = "carbon."
 HELD_LABEL = _PREFIX + "held"
 """Label of a run that the switch has held back."""
@@ -59,7 +65,8 @@ class Hold:
         start: Planned start, in grid time.
         deferrals: How often the run has put itself off.
         slots: Pool slots that the run holds or will hold.
-        baseline: Running at once at home, as it was judged when the run was released.
+        baseline: Running at once at home, as it was judged when the run was released; ``None``
+            where another version has written it.
         went: Whether the run has passed the gate; a retry or a restart does not wait again.
         decision: What people read: pool, expected grams, reason and so on.
     """
@@ -68,7 +75,7 @@ class Hold:
     start: datetime
     deferrals: int
     slots: tuple[Reservation, ...]
-    baseline: Option
+    baseline: Option | None
     went: bool = False
     decision: Mapping[str, str | float] = field(default_factory=dict)
 
@@ -126,7 +133,7 @@ class Hold:
                 start=_moment(labels[_PREFIX + "start"]),
                 deferrals=int(str(labels[_PREFIX + "deferrals"])),
                 slots=tuple(_slot(slot) for slot in slots),
-                baseline=Option.model_validate_json(str(labels[_PREFIX + "baseline"])),
+                baseline=_baseline(labels.get(_PREFIX + "baseline")),
                 went=labels[_PREFIX + "went"] is True,
                 decision=cls.told(labels),
             )
@@ -197,11 +204,21 @@ class Hold:
             _PREFIX + "deferrals": self.deferrals,
             _PREFIX + "went": self.went,
             _PREFIX + "slots": json.dumps([slot.model_dump(mode="json") for slot in self.slots]),
-            _PREFIX + "baseline": self.baseline.model_dump_json(),
+            _PREFIX + "baseline": self.baseline.model_dump_json() if self.baseline else "",
         }
 
 
+def _baseline(label: object) -> Option | None:
+    """Return the baseline that a label holds; ``None`` where another version has written it."""
+    try:
+        return Option.model_validate_json(str(label))
+    except ValueError:
+        return None
+
+
 def _slot(label: object) -> Reservation:
+    if isinstance(label, dict):  # a later version may say more
+        label = {name: label[name] for name in Reservation.model_fields if name in label}
     slot = Reservation.model_validate(label)
     _moment(slot.start.isoformat())
     _moment(slot.end.isoformat())
@@ -316,14 +333,28 @@ def _present(
 
 async def live_runs(client: PrefectClient) -> AsyncIterator[FlowRun]:
     """Yield every run that has not ended; runs without a plan are for the caller to pass over."""
-    state = FlowRunFilterState(type=FlowRunFilterStateType(any_=_LIVE))
-    offset = 0
+    live = FlowRunFilter(
+        state=FlowRunFilterState(type=FlowRunFilterStateType(any_=_LIVE)),
+        tags=FlowRunFilterTags(all_=[_OURS]),
+    )
+    async for run in read_all(client, live):
+        yield run
+
+
+async def read_all(client: PrefectClient, which: FlowRunFilter) -> AsyncIterator[FlowRun]:
+    """Yield all runs that a filter lets through, however many there are.
+
+    Runs may end while they are read, so that those behind move up: pages overlap.
+    """
+    offset, seen = 0, set[UUID]()
     while True:
         page = await client.read_flow_runs(
-            flow_run_filter=FlowRunFilter(state=state), limit=_PAGE, offset=offset
+            flow_run_filter=which, limit=_PAGE, offset=offset, sort=FlowRunSort.ID_DESC
         )
         for run in page:
-            yield run
+            if run.id not in seen:
+                seen.add(run.id)
+                yield run
         if len(page) < _PAGE:
             return
-        offset += _PAGE
+        offset += _PAGE - _OVERLAP

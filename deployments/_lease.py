@@ -6,6 +6,9 @@ wanted, and ends itself when the run has ended without it, when another process 
 up, or when nobody has answered for ``CARBON_LEASE`` (ten minutes). Whoever wants to start another
 one waits for as long, unless the state says who saw the process end.
 
+The process of an entry run asks as well, and ends itself in the first two cases only: it waits for
+Prefect as long as it takes, and all that is costly is in its stages.
+
 Guaranteed, where all run with one value of ``CARBON_LEASE`` and clocks within some seconds: no
 second process while the first one is at work. Not guaranteed: for a process that was frozen, or
 whose code lets no Python thread run, and that goes on later, for the seconds until it looks; and
@@ -33,7 +36,7 @@ from prefect.logging import get_run_logger
 from prefect.logging.handlers import APILogHandler
 
 if TYPE_CHECKING:
-    from deployments._gate import Log
+    from deployments._lock import Log
 
 LOOK: Final = 10.0
 """Seconds between two looks."""
@@ -159,7 +162,7 @@ _kept: list[Lease] = []
 
 
 def keep_lease(run: FlowRun, length: timedelta) -> None:
-    """Begin to watch over this process, which carries out a stage's run; once for each process.
+    """Begin to watch over this process, which carries out a run; once for each process.
 
     Args:
         run: The run, as Prefect's engine holds it.

@@ -52,6 +52,8 @@ def status(*, json: Json = False) -> None:
         out.print(f"[yellow]{escape(switch)}[/]")
     if found.rows:
         out.print(table([row.cells() for row in found.rows]))
+    if found.untaken:
+        out.print(table([row.cells() for row in found.untaken]))
     out.print(escape(found.headline))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import Awaitable, Callable
 from typing import TYPE_CHECKING, Final, TypeVar
 
@@ -18,6 +19,11 @@ _T = TypeVar("_T")
 _AGAIN: Final = 5.0
 """Seconds between two attempts; Prefect's client has tried for a while by then."""
 
+_OWN: Final = frozenset(
+    {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EMFILE, errno.ENFILE, errno.EIO}
+)
+"""Errors of this machine, which no patience mends: its disk is full, its files are too many."""
+
 _LATER: Final = frozenset({httpx.codes.REQUEST_TIMEOUT, httpx.codes.TOO_MANY_REQUESTS})
 
 
@@ -25,7 +31,9 @@ def is_outage(error: BaseException) -> bool:
     """Tell whether the API is away, so that the same question may get an answer later."""
     if isinstance(error, PrefectHTTPStatusError):
         return error.response.is_server_error or error.response.status_code in _LATER
-    return isinstance(error, OSError | httpx.TransportError | WebSocketException)
+    if isinstance(error, OSError):
+        return error.filename is None and error.errno not in _OWN
+    return isinstance(error, httpx.TransportError | WebSocketException)
 
 
 async def patiently(

@@ -34,8 +34,8 @@ from prefect.states import Scheduled
 
 from carbon import Segment
 from deployments._attempts import entry_of, stage_of
-from deployments._gate import Log
 from deployments._hold import EARLY, WANTED_NOW, WORTH_WAITING, Hold
+from deployments._lock import Log
 from deployments._segments import PAUSES, TIMES, read
 from deployments._settings import Settings
 from deployments._shown import best_effort

@@ -1,13 +1,15 @@
 """The pulse: whether somebody still carries out a run that Prefect calls Running.
 
-The process of a run sends a heartbeat every half a minute, as the template of its pool asks for
-(Prefect's ``PREFECT_FLOWS_HEARTBEAT_FREQUENCY``). A machine that vanished sends none, and neither it
-nor its worker will ever say how the run has ended. A server that was down has heard none either, so
-one look proves nothing: it takes a second one, some minutes later.
+The process of a run sends a heartbeat every half a minute, as the template of its pool asks for. A
+machine that vanished sends none, and neither it nor its worker will ever say how the run has ended.
+A server that was down has heard none either, so one look proves nothing: it takes a second one,
+some minutes later.
 """
 
 from __future__ import annotations
 
+import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Final
@@ -25,6 +27,9 @@ _AGAIN: Final = timedelta(minutes=4)
 _MISSED: Final = "carbon.missed"
 """Label of a run that was found silent: when."""
 
+_ASKED: Final = "PREFECT_FLOWS_HEARTBEAT_FREQUENCY"
+_NEVER: Final = datetime.max.replace(tzinfo=UTC)
+_PAGE: Final = 200
 _HEARTBEAT: Final = "prefect.flow-run.heartbeat"
 
 
@@ -46,14 +51,26 @@ class Pulse:
         return self.missed is not None and datetime.now(UTC) - self.missed >= _AGAIN
 
 
-async def feel(client: PrefectClient, run: FlowRun) -> Pulse | None:
-    """Return the pulse of a run that should have been heard; ``None`` for any other.
+async def pools_that_beat(client: PrefectClient) -> dict[str, datetime]:
+    """Return the pools whose runs send heartbeats, and since when they have at the latest."""
+    found: dict[str, datetime] = {}
+    while page := await client.read_work_pools(limit=_PAGE, offset=len(found)):
+        for pool in page:
+            asked = _ASKED in json.dumps(pool.base_job_template.get("job_configuration"))
+            found[pool.name] = _utc(pool.updated) if asked and pool.updated else _NEVER
+    return {name: since for name, since in found.items() if since < _NEVER}
 
-    One that never sends a heartbeat is none to worry about: then nothing is known of it.
+
+async def feel(
+    client: PrefectClient, run: FlowRun, beating: Mapping[str, datetime]
+) -> Pulse | None:
+    """Return the pulse of a run that should have been heard; ``None`` for any other.
 
     Args:
         client: Prefect client.
         run: A live run.
+        beating: Pools whose runs send heartbeats, and since when. A run of any other pool that was
+            never heard is none to worry about: then nothing is known of it.
     """
     state = run.state
     if state is None or state.type is not StateType.RUNNING:
@@ -65,9 +82,11 @@ async def feel(client: PrefectClient, run: FlowRun) -> Pulse | None:
         resource=EventResourceFilter(id=[f"prefect.flow-run.{run.id}"]),
     )
     page = await client.read_events(beats, limit=1)
-    if not page.events:
+    heard = began = _utc(state.timestamp)
+    if page.events:
+        heard = max(_utc(page.events[0].occurred), began)
+    elif began < beating.get(run.work_pool_name or "", _NEVER):
         return None
-    heard = max(datetime.fromtimestamp(page.events[0].occurred.timestamp(), UTC), state.timestamp)
     missed = _moment(run.labels.get(_MISSED))
     if datetime.now(UTC) - heard < SILENT:
         return None
@@ -77,6 +96,10 @@ async def feel(client: PrefectClient, run: FlowRun) -> Pulse | None:
 def missing(moment: datetime) -> dict[str, str]:
     """Return the label of a run that was found silent."""
     return {_MISSED: moment.isoformat()}
+
+
+def _utc(moment: datetime) -> datetime:
+    return datetime.fromtimestamp(moment.timestamp(), UTC)
 
 
 def _moment(text: object) -> datetime | None:

@@ -15,6 +15,7 @@ import yaml
 from carbon import BadInput, Fleet, Pool, ResidencyError, Stage
 from deployments._events import Event
 from deployments._jobs import Job
+from work_pools import KEEPER_QUEUE
 
 _GOES_ON: Final = ("Cancelled", "Completed", "Crashed", "Failed", "Running")
 """States that show that a run has gone on."""
@@ -148,8 +149,7 @@ def _keeper(fleet: Fleet, watched: list[dict[str, Any]]) -> dict[str, Any]:
         ),
         "entrypoint": "deployments.keeper.keeper",
         "tags": ["carbon-aware", "keeper"],
-        "work_pool": {"name": fleet.home_cpu.name},
-        "concurrency_limit": {"limit": 1, "collision_strategy": "CANCEL_NEW"},
+        "work_pool": {"name": fleet.home_cpu.name, "work_queue_name": KEEPER_QUEUE},
         "schedules": [
             {"slug": "every-five-minutes", "cron": "*/5 * * * *", "timezone": "UTC", "active": True}
         ],

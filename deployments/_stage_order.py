@@ -23,13 +23,16 @@ from deployments._attempts import MARK, key, latest, lost, number_of, spent, wit
 from deployments._closed import closed
 from deployments._errors import NotDeployed
 from deployments._events import emit_decision
-from deployments._gate import Log, planning
 from deployments._hold import Hold, taken
 from deployments._jobs import Job
 from deployments._lease import settled
+from deployments._lock import Log, planning
 from deployments._pause import AWAITING_SEGMENT
 from deployments._segments import PAUSES, WHOLE, labels
 from deployments._trigger import Trigger, Verdict
+
+_STUCK: Final = timedelta(minutes=10)
+"""How long a run may be Pending: its worker, or what it has started, has died before it began."""
 
 _WORKER_LAG: Final = timedelta(seconds=60)
 """What a pool gets on top of its start-up time: its worker asks for runs every 15 s."""
@@ -64,7 +67,7 @@ class Order:
         while True:
             if made := await self._latest(client):
                 made = await self._settled(client, made)
-            async with planning(self.log):
+            async with planning(client, self.log):
                 # Inside the lock: a second attempt at this moment must find what the first made.
                 last = await self._latest(client)
                 if last and (made is None or last.state_id != made.state_id):
@@ -94,21 +97,27 @@ class Order:
         Returns:
             The run in the other pool, or the same run where it had better stay or has begun.
         """
-        async with planning(self.log):
+        async with planning(client, self.log):
             child = await client.read_flow_run(child.id)
-            if not _waits(child) or spent(child):
+            stuck = self._stuck(child)
+            if not (_waits(child) or stuck) or spent(child):
                 return child
             entry = await client.read_flow_run(self.entry_id)
-            verdict = await self._decide(client, Hold.read(entry.labels), shut)
+            hold, pool = Hold.read(entry.labels), child.work_pool_name or ""
+            verdict = await self._decide(client, hold, shut)
             if not self._better(verdict.decision, shut):
-                return child
+                if not stuck:
+                    return child
+                # What has it will not begin it: better the same pool once more than nowhere.
+                others = {name: why for name, why in shut.items() if name != pool}
+                verdict = await self._decide(client, hold, others)
             # The order counts. Marked first: should a worker take the run from here on, its guard
             # refuses. Read again: a run that has begun by now was not marked in time, and stays.
             await client.update_flow_run_labels(child.id, MARK)
             child = await client.read_flow_run(child.id)
-            if not _waits(child):
+            if not (_waits(child) or self._stuck(child)):
                 return child
-            why = shut.get(child.work_pool_name or "", "it has not begun there")
+            why = shut.get(pool, "it has not begun there")
             state = withdrawal(f"Not begun in pool {child.work_pool_name!r}: {why}.")
             answer: OrchestrationResult[Any] = await client.set_flow_run_state(child.id, state)
             if answer.status is not SetStateStatus.ACCEPT:
@@ -131,7 +140,7 @@ class Order:
             The new run, or the old one when no time is left or when it lives after all.
         """
         child = await self._settled(client, child)
-        async with planning(self.log):
+        async with planning(client, self.log):
             last = await self._latest(client) or child
             if last.id != child.id or not _crashed(last) or spent(last):
                 return last
@@ -153,6 +162,10 @@ class Order:
     async def overdue(self, client: PrefectClient, child: FlowRun) -> dict[str, str]:
         """Return why a run that has not begun cannot wait in its pool, with all closed pools."""
         pool = self.trigger.fleet.by_name.get(child.work_pool_name or "")
+        if pool is not None and child.state is not None and self._stuck(child):
+            taken_at = f"{child.state.timestamp:%H:%M} UTC"
+            why = f"its worker took the stage at {taken_at}, and it has not begun"
+            return {**await closed(client, self.trigger.fleet), pool.name: why}
         if pool is None or not _waits(child):
             return {}
         due = _due(child)
@@ -166,6 +179,15 @@ class Order:
             minutes = waited.total_seconds() / 60
             shut.setdefault(pool.name, f"the stage has not begun there within {minutes:.0f} min")
         return shut if pool.name in shut else {}
+
+    def _stuck(self, run: FlowRun) -> bool:
+        """Tell whether a worker took a run so long ago that it will not begin."""
+        state = run.state
+        if state is None or not state.is_pending():
+            return False
+        pool = self.trigger.fleet.by_name.get(run.work_pool_name or "")
+        startup = pool.startup if pool else timedelta(0)
+        return datetime.now(UTC) - state.timestamp >= max(_STUCK, 3 * startup)
 
     async def release(self, client: PrefectClient) -> None:
         """Give the stage's slot back in the entry run's plan."""
@@ -249,7 +271,8 @@ class Order:
 
     async def _published(self, client: PrefectClient, verdict: Verdict, child: FlowRun) -> FlowRun:
         settings = self.trigger.settings
-        emit_decision(verdict.decision, child, self.job.name, stage=self.stage)
+        flow = self.job.execution_flow(self.stage)
+        emit_decision(verdict.decision, child, self.job.name, flow=flow, stage=self.stage)
         await publish_decision(client, verdict, settings, run_id=self.entry_id, title=child.name)
         self.log.info(
             "Stage %r runs as %r in pool %r", self.stage, child.name, child.work_pool_name

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict
 
 from deployments._hold import live_runs
 from deployments._mode import Mode, read_switch
-from deployments._waiting import Waiting, waiting
+from deployments._waiting import Untaken, Waiting, untaken, waiting
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,30 +83,81 @@ class WaitingRow(BaseModel):
         }
 
 
+class UntakenRow(BaseModel):
+    """One run that should have begun.
+
+    Attributes:
+        flow_run_id: Its id.
+        name: Its name.
+        job: Its job.
+        state: Name of its state.
+        due: Since when it is due, by the wall clock.
+        why: What it waits for.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    flow_run_id: UUID
+    name: str
+    job: str
+    state: str
+    due: datetime
+    why: str
+
+    @classmethod
+    def of(cls, one: Untaken) -> UntakenRow:
+        """Return the row of a run."""
+        return cls(
+            flow_run_id=one.run.id,
+            name=one.run.name,
+            job=one.job.name,
+            state=one.run.state_name or "unknown",
+            due=one.due,
+            why=one.why,
+        )
+
+    def cells(self) -> dict[str, str]:
+        """Return the row for a person."""
+        return {
+            "run": self.name,
+            "job": self.job,
+            "state": self.state,
+            "due (UTC)": f"{self.due:%a %d %b %H:%M}",
+            "why it has not begun": self.why,
+        }
+
+
 class Status(BaseModel):
     """All runs that wait, and how the switch stands.
 
     Attributes:
         rows: The runs, the least slack first.
+        untaken: Runs that are due, and that no worker has started.
         switches: What the switch says where it does not say ``auto``.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     rows: tuple[WaitingRow, ...]
+    untaken: tuple[UntakenRow, ...] = ()
     switches: tuple[str, ...]
 
     @property
     def headline(self) -> str:
         """Return it in one line."""
         late = sum(row.slack_minutes < 0 for row in self.rows)
-        waits = "1 run waits" if len(self.rows) == 1 else f"{len(self.rows)} runs wait"
-        return f"{waits}, {late} of them beyond their latest safe start." if late else f"{waits}."
+        told = "1 run waits" if len(self.rows) == 1 else f"{len(self.rows)} runs wait"
+        if late:
+            told += f", {late} of them beyond their latest safe start"
+        if self.untaken:
+            told += f"; {len(self.untaken)} due, and started by no worker"
+        return f"{told}."
 
 
 async def read_status(client: PrefectClient, clock: Clock, jobs: Mapping[str, Job]) -> Status:
     """Read all runs that wait, and the switch for all jobs."""
-    found = list(waiting([run async for run in live_runs(client)], jobs))
+    live = [run async for run in live_runs(client)]
+    found = list(waiting(live, jobs))
     told: dict[str, None] = {}
     for name in jobs:
         switch = await read_switch(client, name)
@@ -118,5 +169,6 @@ async def read_status(client: PrefectClient, clock: Clock, jobs: Mapping[str, Jo
         rows=tuple(
             WaitingRow.of(one, clock) for one in sorted(found, key=lambda one: one.slack(clock))
         ),
+        untaken=tuple(UntakenRow.of(one) for one in await untaken(client, live, jobs)),
         switches=tuple(told),
     )

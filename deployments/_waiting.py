@@ -1,12 +1,18 @@
-"""Entry runs that wait: what they are, what they were promised, and how much slack is left."""
+"""Entry runs that wait: what they are, what they were promised, and how much slack is left.
+
+And those that should have begun: they are due, and no worker has started them.
+"""
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
+from uuid import UUID
 
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
 from carbon import CarbonPolicy
@@ -16,8 +22,16 @@ from deployments._mode import pinned
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
 
+    from prefect.client.orchestration import PrefectClient
+
     from carbon import Clock
     from deployments._jobs import Job
+
+ENTRY: Final = "entry"
+"""Tag of the entry deployments, and of their runs."""
+
+_TAKEN: Final = timedelta(minutes=1)
+"""A worker looks for runs every 15 s, and needs some seconds to start one."""
 
 _RUN_SUBMITTED: Final = timedelta(seconds=45)
 """Workers fetch runs 10 s before they are due: from so long before that nobody re-times them."""
@@ -72,6 +86,73 @@ class Waiting:
         return self.hold.latest_safe_start - clock.now()
 
 
+@dataclass(frozen=True)
+class Untaken:
+    """An entry run that is due and that no worker has started: it has no plan, or has gone before.
+
+    Attributes:
+        run: The run.
+        job: Its job.
+        due: Since when it is due, by the wall clock.
+    """
+
+    run: FlowRun
+    job: Job
+    due: datetime
+
+    @property
+    def why(self) -> str:
+        """Say what it waits for."""
+        pool, state = self.run.work_pool_name, self.run.state
+        if state is not None and state.type is StateType.PENDING:
+            return (
+                f"a worker of pool {pool} took it at {state.timestamp:%H:%M} UTC, and has not begun"
+            )
+        return (
+            f"no worker of pool {pool} has taken it: none is there, or the pool is full or paused"
+        )
+
+
+async def untaken(
+    client: PrefectClient, runs: Iterable[FlowRun], jobs: Mapping[str, Job]
+) -> list[Untaken]:
+    """Return those of some live runs that should have begun, the first due first.
+
+    Runs that wait by a plan are :func:`waiting`.
+    """
+    late = datetime.now(UTC) - _TAKEN
+    found = [
+        (run, _due(run.state))
+        for run in runs
+        if run.state is not None
+        and run.state.type in {StateType.SCHEDULED, StateType.PENDING}
+        and _due(run.state) < late
+        and ENTRY in run.tags
+        and ((hold := Hold.read(run.labels)) is None or hold.went)
+    ]
+    entries = await _entries(client, jobs) if found else {}
+    rows = [
+        Untaken(run, entries[run.deployment_id], due)
+        for run, due in found
+        if run.deployment_id in entries
+    ]
+    return sorted(rows, key=lambda one: one.due)
+
+
+async def _entries(client: PrefectClient, jobs: Mapping[str, Job]) -> dict[UUID | None, Job]:
+    """Return the jobs by the id of their entry deployment; without those that are not deployed."""
+    found: dict[UUID | None, Job] = {}
+    for job in jobs.values():
+        with suppress(ObjectNotFound):
+            found[(await client.read_deployment_by_name(job.entry_deployment)).id] = job
+    return found
+
+
+def _due(state: State[Any]) -> datetime:
+    due = state.state_details.scheduled_time or state.timestamp
+    return datetime.fromtimestamp(due.timestamp(), UTC)
+
+
 def waiting(runs: Iterable[FlowRun], jobs: Mapping[str, Job]) -> Iterator[Waiting]:
     """Yield those of some live runs that are entry runs of known jobs and have not gone."""
     for run in runs:
@@ -81,8 +162,7 @@ def waiting(runs: Iterable[FlowRun], jobs: Mapping[str, Job]) -> Iterator[Waitin
             continue
         if run.state.type not in {StateType.SCHEDULED, StateType.PENDING}:
             continue
-        due = run.state.state_details.scheduled_time or run.state.timestamp
-        yield Waiting(run, hold, job, pinned(_policy(run, job), run.labels), due)
+        yield Waiting(run, hold, job, pinned(_policy(run, job), run.labels), _due(run.state))
 
 
 def _policy(run: FlowRun, job: Job) -> CarbonPolicy:

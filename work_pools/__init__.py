@@ -10,11 +10,12 @@ from __future__ import annotations
 
 from work_pools._file import load_fleet
 from work_pools._guard import identity_env, require_permitted_here
-from work_pools._registration import PLANNER_LOCK, inspect, register
+from work_pools._registration import KEEPER_QUEUE, PLANNER_LOCK, inspect, register
 from work_pools._report import ForeignPool, Outcome, Registration
 from work_pools._templates import base_job_template
 
 __all__ = [
+    "KEEPER_QUEUE",
     "PLANNER_LOCK",
     "ForeignPool",
     "Outcome",

@@ -40,6 +40,10 @@ if TYPE_CHECKING:
 PLANNER_LOCK = "carbon-planner"
 """Prefect global concurrency limit that lets one planner at a time read and write reservations."""
 
+KEEPER_QUEUE = "keeper"
+"""Work queue of the home region's CPU pool that the keeper does not share with entry runs."""
+
+_DEFAULT_QUEUE = "default"
 _MARK = f"Managed by {MANAGED_BY}"
 _PAGE = 200
 
@@ -58,7 +62,11 @@ async def inspect(fleet: Fleet, client: PrefectClient) -> Registration:
     pools: dict[str, Outcome] = {}
     drift: list[str] = []
     for pool in fleet.pools:
-        outcome, lines = _compare(pool, found.get(pool.name))
+        outcome, lines = _compare(fleet, pool, found.get(pool.name))
+        if pool.name == fleet.home_cpu.name and outcome in {Outcome.UNCHANGED, Outcome.UPDATED}:
+            others = await _compare_default_queue(pool, client)
+            lines += others
+            outcome = Outcome.UPDATED if others else outcome
         pools[pool.name] = outcome
         drift += [f"{pool.name}: {line}" for line in lines]
     lock, lines = await _compare_lock(client)
@@ -93,7 +101,7 @@ async def register(fleet: Fleet, client: PrefectClient, *, prune: bool = False) 
     try:
         await _write_lock(report.planner_lock, client)
         for pool in fleet.pools:
-            await _write_pool(pool, report.pools[pool.name], client)
+            await _write_pool(fleet, pool, report.pools[pool.name], client)
     except ObjectAlreadyExists:
         # Someone registered the same pool at the same moment: look again, it may be in order now.
         return await register(fleet, client, prune=prune)
@@ -107,7 +115,9 @@ async def register(fleet: Fleet, client: PrefectClient, *, prune: bool = False) 
     )
 
 
-def _wanted(pool: Pool) -> WorkPoolCreate:
+def _wanted(fleet: Fleet, pool: Pool) -> WorkPoolCreate:
+    # Beside the entry runs, which hold their slots while their stages run, the keeper has its own.
+    more = 1 if pool.name == fleet.home_cpu.name else 0
     runs = "one run" if pool.capacity == 1 else f"{pool.capacity} runs"
     return WorkPoolCreate(
         name=pool.name,
@@ -116,7 +126,7 @@ def _wanted(pool: Pool) -> WorkPoolCreate:
             f"{pool.hardware.upper()} runs in {pool.place.place} ({pool.region}), {runs} at a "
             f"time. {_MARK}: edit the fleet file and register again, not this pool."
         ),
-        concurrency_limit=pool.capacity,
+        concurrency_limit=pool.capacity + more,
         base_job_template=base_job_template(pool),
     )
 
@@ -125,14 +135,14 @@ def _ours(pool: WorkPool) -> bool:
     return _MARK in (pool.description or "") or pool.base_job_template.get(MARKER_KEY) == MANAGED_BY
 
 
-def _compare(pool: Pool, found: WorkPool | None) -> tuple[Outcome, list[str]]:
+def _compare(fleet: Fleet, pool: Pool, found: WorkPool | None) -> tuple[Outcome, list[str]]:
     if found is None:
         return Outcome.CREATED, []
     if not _ours(found):
         return Outcome.FOREIGN, ["a pool of this name exists that this package did not make"]
     if found.type != pool.type.value:
         return Outcome.CONFLICT, [f"type is {found.type!r}, should be {pool.type.value!r}"]
-    wanted = _wanted(pool)
+    wanted = _wanted(fleet, pool)
     lines = [
         *diff_lines("description", found.description, wanted.description),
         *diff_lines("concurrency_limit", found.concurrency_limit, wanted.concurrency_limit),
@@ -182,8 +192,19 @@ async def _refuse_pruning_live(name: str, client: PrefectClient) -> None:
         )
 
 
-async def _write_pool(pool: Pool, outcome: Outcome, client: PrefectClient) -> None:
-    wanted = _wanted(pool)
+async def _compare_default_queue(pool: Pool, client: PrefectClient) -> list[str]:
+    queue = await client.read_work_queue_by_name(_DEFAULT_QUEUE, pool.name)
+    return [*diff_lines("default queue's limit", queue.concurrency_limit, pool.capacity)]
+
+
+async def _write_default_queue(pool: Pool, client: PrefectClient) -> None:
+    """Leave the home pool's last slot to the keeper, whose deployment has a queue of its own."""
+    queue = await client.read_work_queue_by_name(_DEFAULT_QUEUE, pool.name)
+    await client.update_work_queue(queue.id, concurrency_limit=pool.capacity)
+
+
+async def _write_pool(fleet: Fleet, pool: Pool, outcome: Outcome, client: PrefectClient) -> None:
+    wanted = _wanted(fleet, pool)
     if outcome is Outcome.CREATED:
         await client.create_work_pool(wanted)
     elif outcome is Outcome.UPDATED:
@@ -195,6 +216,8 @@ async def _write_pool(pool: Pool, outcome: Outcome, client: PrefectClient) -> No
                 base_job_template=wanted.base_job_template,
             ),
         )
+    if outcome in {Outcome.CREATED, Outcome.UPDATED} and pool.name == fleet.home_cpu.name:
+        await _write_default_queue(pool, client)
 
 
 async def _compare_lock(client: PrefectClient) -> tuple[Outcome, list[str]]:

@@ -97,13 +97,22 @@ def test_labels_that_nobody_can_read_are_no_plan(name: str, junk: object) -> Non
         ("carbon.deadline", "2026-06-01T00:00:00"),
         ("carbon.start", "soon"),
         ("carbon.deferrals", "often"),
-        ("carbon.baseline", "{}"),
     ],
 )
 def test_plan_without_zone_or_shape_is_no_plan(name: str, value: str) -> None:
     """A time without a zone could not be compared with the clock, so it is not read as a plan."""
     assert Hold.read(GOOD) is not None
     assert Hold.read({**GOOD, name: value}) is None
+
+
+def test_a_plan_of_another_version_keeps_its_promise() -> None:
+    """Deadline, start and slots are read, whatever else a later version says or leaves out."""
+    slots = [{**slot, "rack": 7} for slot in json.loads(GOOD["carbon.slots"])]
+    given = {**GOOD, "carbon.baseline": "{}", "carbon.slots": json.dumps(slots)}
+    here, there = Hold.read(GOOD), Hold.read(given)
+    assert here is not None
+    assert there == replace(here, baseline=None)
+    assert Hold.read(there.labels()) == there
 
 
 @pytest.mark.parametrize("name", ["carbon.slots", "carbon.deadline", "carbon.start"])

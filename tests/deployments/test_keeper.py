@@ -13,27 +13,37 @@ from contextlib import asynccontextmanager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
+from uuid import UUID, uuid4
 
 import httpx
 import pytest
+from prefect import flow
 from prefect.client.orchestration import PrefectClient, get_client
-from prefect.client.schemas.actions import VariableUpdate, WorkPoolUpdate
+from prefect.client.schemas.actions import (
+    GlobalConcurrencyLimitUpdate,
+    VariableUpdate,
+    WorkPoolUpdate,
+)
 from prefect.events import emit_event
 from prefect.events.filters import EventFilter, EventIDFilter
+from prefect.exceptions import Abort
 from prefect.logging import get_logger
 from prefect.states import Crashed, Pending, Running, Scheduled
 
 from carbon import BadInput, CarbonPolicy, ResidencyError
 from deployments import AWAITING, Trigger, submit
+from deployments._gate import _pass, _Passage
 from deployments._hold import HELD, Hold
 from deployments._keeper import keep
 from deployments._keeper_report import Change, KeeperReport
-from deployments._mode import Mode, read_switch, set_switch
+from deployments._lock import planning
+from deployments._mode import Mode, Switch, read_switch, set_switch
+from deployments._outage import patiently
 from deployments._status import read_status
 from deployments._step_in import pin_run, release_run
 from deployments._why import explain_run
 from tests.deployments.lab import JOB
+from work_pools import PLANNER_LOCK
 
 if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
@@ -346,7 +356,7 @@ def test_a_run_that_a_dead_worker_took_is_handed_out_again(
     (run,) = made(alone)
     alone.client.set_flow_run_state(run, Pending(), force=True)
     assert changes(kept(alone.trigger)) == []
-    monkeypatch.setattr("deployments._keeper._STUCK", timedelta(0))
+    monkeypatch.setattr("deployments._keeper_rescue.STUCK", timedelta(0))
     fleet = alone.trigger.fleet
     quick = [pool.model_copy(update={"startup": timedelta(0)}) for pool in fleet.pools]
     fleet = fleet.model_copy(update={"pools": tuple(quick)})
@@ -354,12 +364,153 @@ def test_a_run_that_a_dead_worker_took_is_handed_out_again(
     assert alone.ended(run, seconds=90).state_name == "Completed"
 
 
+@pytest.mark.parametrize("arrives", [True, False], ids=["answer lost", "request lost"])
+def test_a_gate_whose_put_off_gets_no_answer_does_not_go(
+    alone: Lab, monkeypatch: pytest.MonkeyPatch, *, arrives: bool
+) -> None:
+    """Its own second attempt is nobody's wish; and where the first one has arrived, it ends."""
+    monkeypatch.setattr("deployments._outage._AGAIN", 0.0)
+
+    @flow(name="gate-without-an-answer")
+    async def passed(run_id: UUID) -> None:
+        run = alone.run(run_id)
+        async with get_client() as client:
+            real, told = client.set_flow_run_state, iter([False])
+
+            async def losing(*given: Any, **more: Any) -> Any:  # noqa: ANN401
+                if (answered := next(told, True)) or arrives:
+                    answer = await real(*given, **more)
+                if not answered:
+                    raise httpx.ReadTimeout("no answer")
+                return answer
+
+            monkeypatch.setattr(client, "set_flow_run_state", losing)
+            switch = Switch(Mode.AUTO, "carbon_mode")
+            passage = _Passage(alone.trigger, JOB, LONG, switch, None, run)
+            with pytest.raises(Abort):
+                await patiently(lambda: _pass(client, passage), get_logger("test"))
+
+    with paused(alone, "lab-home"):
+        entry = alone.client.read_deployment_by_name(JOB.entry_deployment)
+        run = alone.client.create_flow_run_from_deployment(entry.id)
+        alone.client.set_flow_run_state(run.id, Running(), force=True)
+        asyncio.run(passed(run.id))
+        assert alone.run(run.id).state_name == AWAITING
+        assert plan_of(alone.run(run.id)).deferrals == 1
+        alone.client.delete_flow_run(run.id)
+
+
+def _slots(lab: Lab) -> int:
+    return lab.client.read_global_concurrency_limit_by_name(PLANNER_LOCK).active_slots
+
+
+def test_a_lock_whose_lease_the_server_has_forgotten_is_given_back(alone: Lab) -> None:
+    """A server that is restarted while somebody plans keeps the slot and forgets the lease."""
+
+    async def planned() -> None:
+        async with get_client() as client:
+            with unleased(client):
+                async with planning(client, get_logger("test")):
+                    assert _slots(alone) == 1
+
+    asyncio.run(planned())
+    assert _slots(alone) == 0
+
+
+@contextmanager
+def unleased(client: PrefectClient) -> Iterator[None]:
+    """Let the server forget the next lease at once."""
+    real = client.increment_concurrency_slots_with_lease
+
+    async def forgetting(names: list[str], slots: int, *_: Any) -> httpx.Response:  # noqa: ANN401
+        await client.increment_concurrency_slots(names, slots, "concurrency")
+        return httpx.Response(200, json={"lease_id": str(uuid4())})
+
+    setattr(client, real.__name__, forgetting)
+    try:
+        yield
+    finally:
+        setattr(client, real.__name__, real)
+
+
+def test_a_lock_that_a_dead_process_has_left_is_freed(
+    alone: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Runs are planned without it until then; the keeper's next pass frees it."""
+    monkeypatch.setattr("deployments._lock._WAIT", 1.0)
+    monkeypatch.setattr("deployments._lock._STUCK", 2.0)
+
+    async def dies() -> None:
+        async with get_client() as client:
+            await client.increment_concurrency_slots([PLANNER_LOCK], 1, "concurrency")
+
+    asyncio.run(dies())
+    made(alone)
+    assert _slots(alone) == 1
+    kept(alone.trigger)
+    assert _slots(alone) == 0
+
+
+def test_a_lock_that_cannot_be_given_back_stops_nobody(alone: Lab) -> None:
+    """The run has put itself off or dispatched by then: it must not fail for it."""
+
+    async def main() -> str:
+        async with get_client() as client:
+            real = client.renew_concurrency_lease
+
+            async def fails(*_: Any) -> None:  # noqa: ANN401
+                raise httpx.ReadTimeout("no answer")
+
+            async with planning(client, get_logger("test")):
+                setattr(client, real.__name__, fails)
+                return "planned"
+
+    assert asyncio.run(main()) == "planned"
+    asyncio.run(_set_free(alone))
+
+
+async def _set_free(lab: Lab) -> None:
+    async with get_client() as client:
+        told = GlobalConcurrencyLimitUpdate(active_slots=0)
+        await client.update_global_concurrency_limit(PLANNER_LOCK, told)
+    assert _slots(lab) == 0
+
+
+def test_a_run_that_no_worker_starts_is_told_and_handed_out(
+    alone: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Created by plain REST, it has no plan yet: status shows it, and the keeper tells of it."""
+    monkeypatch.setattr("deployments._waiting._TAKEN", timedelta(0))
+    monkeypatch.setattr("deployments._keeper_rescue.STUCK", timedelta(0))
+    entry = alone.client.read_deployment_by_name(JOB.entry_deployment)
+    with paused(alone, "lab-home"):
+        now = {"policy": {"strategy": "run_now"}}
+        made_now = alone.client.create_flow_run_from_deployment(entry.id, parameters=now)
+        time.sleep(1)
+        (row,) = asyncio.run(_status(alone)).untaken
+        assert (row.flow_run_id, row.job) == (made_now.id, JOB.name)
+        assert "no worker of pool lab-home has taken it" in row.why
+        assert asyncio.run(_status(alone)).headline.endswith("; 1 due, and started by no worker.")
+        assert changes(kept(alone.trigger)) == [("late", made_now.id)]
+        assert changes(kept(alone.trigger)) == []
+        alone.client.set_flow_run_state(made_now.id, Pending(), force=True)
+        time.sleep(1)
+        (row,) = asyncio.run(_status(alone)).untaken
+        assert "and has not begun" in row.why
+        fleet = alone.trigger.fleet
+        quick = [pool.model_copy(update={"startup": timedelta(0)}) for pool in fleet.pools]
+        fleet = fleet.model_copy(update={"pools": tuple(quick)})
+        assert changes(kept(replace(alone.trigger, fleet=fleet))) == [("rescued", made_now.id)]
+    assert alone.ended(made_now.id, seconds=90).state_name == "Completed"
+    assert asyncio.run(_status(alone)).untaken == ()
+
+
 def test_an_entry_run_that_crashed_is_retried_twice(
     alone: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Its infrastructure died: that is nobody's fault, but more than twice is no bad luck."""
     (run,) = made(alone)
-    monkeypatch.setattr("deployments._keeper._SETTLED", timedelta(0))
+    monkeypatch.setattr("deployments._keeper_rescue._SETTLED", timedelta(0))
     with paused(alone, "lab-home"):
         for left in (1, 1, 0):
             alone.client.set_flow_run_state(run, Running(), force=True)
@@ -372,32 +523,41 @@ def test_an_entry_run_that_crashed_is_retried_twice(
 def test_a_run_whose_machine_vanished_is_declared_crashed_at_the_second_look(
     alone: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A heartbeat in between is a sign of life; a run that never sent one is left alone."""
-    monkeypatch.setattr("deployments._pulse.SILENT", timedelta(seconds=4))
-    monkeypatch.setattr("deployments._pulse._AGAIN", timedelta(0))
-    with paused(alone, "lab-home"):
-        run, mute = made(alone, 2)
-        for one in (run, mute):
-            alone.client.set_flow_run_state(one, Running(), force=True)
-            gone = replace(plan_of(alone.run(one)), went=True)
-            alone.client.update_flow_run_labels(one, gone.labels())
-        for last in (False, True):
-            _beat(alone, run)
-            assert changes(kept(alone.trigger)) == []
-            time.sleep(4)
+    """A heartbeat in between is a sign of life; a run that was never heard counts, too."""
+    with paused(alone, "lab-home"), at_work(alone) as run:
+        monkeypatch.setattr("deployments._pulse.SILENT", timedelta(seconds=4))
+        monkeypatch.setattr("deployments._pulse._AGAIN", timedelta(0))
+        for heard in (True, True, False):
+            if heard:
+                _beat(alone, run)
+                assert changes(kept(alone.trigger)) == []
+                time.sleep(4)
             (report,) = kept(alone.trigger)
-            assert changes([report]) == []
-            assert ["no sign of life since" in note for note in report.notes] == [True]
-            if last:
-                (report,) = kept(alone.trigger)
-                assert changes([report]) == [("vanished", run)]
+            assert changes([report]) == ([] if heard else [("vanished", run)])
+            assert ["no sign of life since" in note for note in report.notes] == [True] * heard
         told = alone.run(run)
         assert told.state
         assert told.state_name == "Crashed"
         assert "its machine is taken for lost" in str(told.state.message)
-        assert alone.run(mute).state_name == "Running"
-        for one in (run, mute):
-            alone.client.delete_flow_run(one)
+    with paused(alone, "lab-home"), at_work(alone) as never:
+        time.sleep(4)
+        with monkeypatch.context() as without_heartbeats:
+            without_heartbeats.setattr("deployments._pulse._ASKED", "NOT_ASKED_FOR")
+            assert kept(alone.trigger)[0].notes == ()
+        assert len(kept(alone.trigger)[0].notes) == 1
+        assert changes(kept(alone.trigger)) == [("vanished", never)]
+
+
+@contextmanager
+def at_work(lab: Lab) -> Iterator[UUID]:
+    """Let Prefect believe that a run is at work, and remove it in the end."""
+    (run,) = made(lab)
+    lab.client.set_flow_run_state(run, Running(), force=True)
+    lab.client.update_flow_run_labels(run, replace(plan_of(lab.run(run)), went=True).labels())
+    try:
+        yield run
+    finally:
+        lab.client.delete_flow_run(run)
 
 
 def _beat(lab: Lab, run: UUID) -> None:
@@ -411,15 +571,12 @@ def _beat(lab: Lab, run: UUID) -> None:
 
 def test_a_run_at_work_beyond_its_deadline_is_told_once(alone: Lab) -> None:
     """People hear of it, and it goes on."""
-    with paused(alone, "lab-home"):
-        (run,) = made(alone)
-        alone.client.set_flow_run_state(run, Running(), force=True)
-        hold = replace(plan_of(alone.run(run)), went=True, deadline=alone.trigger.clock.now())
+    with paused(alone, "lab-home"), at_work(alone) as run:
+        hold = replace(plan_of(alone.run(run)), deadline=alone.trigger.clock.now())
         alone.client.update_flow_run_labels(run, hold.labels())
         assert changes(kept(alone.trigger)) == [("late", run)]
         assert changes(kept(alone.trigger)) == []
         assert alone.run(run).state_name == "Running"
-        alone.client.delete_flow_run(run)
 
 
 def test_a_pinned_run_keeps_to_its_region(alone: Lab) -> None:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-import logging
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -14,7 +12,7 @@ from prefect.client.schemas.objects import FlowRun
 
 from carbon import CarbonPolicy, Reservation, Strategy, SystemClock, TypicalDay
 from deployments import Settings, Trigger
-from deployments._gate import _Passage, planning
+from deployments._gate import _Passage
 from deployments._hold import WANTED_NOW, Hold
 from deployments._mode import PINNED, Mode, Switch
 from tests.deployments.lab import JOB
@@ -92,24 +90,17 @@ def test_the_switch_and_a_pin_stand_over_a_runs_policy(trigger: Trigger) -> None
     assert not passage(trigger, flow_run())._held()
 
 
-class _Unreleasable:
-    """A lock that can be taken and not given back."""
-
-    async def __aenter__(self) -> None:
-        return
-
-    async def __aexit__(self, *_: object) -> None:
-        raise TimeoutError("no answer")
-
-
-def test_a_lock_that_cannot_be_given_back_stops_nobody() -> None:
-    """The run has put itself off or dispatched by then: it must not fail for it."""
-
-    async def main() -> str:
-        async with planning(logging.getLogger("test"), _Unreleasable()):
-            return "planned"
-
-    assert asyncio.run(main()) == "planned"
+def test_whether_a_run_was_woken_is_judged_by_prefects_time(trigger: Trigger) -> None:
+    """A worker whose clock is slow takes no run for one that somebody has started."""
+    decision = passage(trigger, flow_run())._plan((), may_wait=True).decision
+    start = datetime.now(UTC) + timedelta(minutes=5)  # by this machine, the run wakes too early
+    run = flow_run(**replace(Hold.of(decision, deferrals=1), start=start).labels())
+    assert not passage(trigger, run)._may_wait()
+    assert replace(passage(trigger, run), slot=start)._may_wait()
+    by_hand = replace(passage(trigger, run), slot=start - timedelta(minutes=4))
+    assert not by_hand._may_wait()
+    assert by_hand.woken_by_hand
+    assert not replace(passage(trigger, run), slot=start).woken_by_hand
 
 
 def test_a_run_that_has_passed_the_gate_does_not_wait_again(trigger: Trigger) -> None:

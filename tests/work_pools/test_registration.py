@@ -96,7 +96,11 @@ def test_registering_creates_then_leaves_alone(run: Run, prefix: str) -> None:
 
         assert (await register(fleet, client)).pools == {first: CREATED, second: CREATED}
         made = await client.read_work_pool(first)
-        assert (made.type, made.concurrency_limit) == ("process", 2)
+        # Home's CPU pool: one more for the keeper, in a queue that entry runs do not wait in.
+        assert (made.type, made.concurrency_limit) == ("process", 3)
+        queue = await client.read_work_queue_by_name("default", first)
+        assert queue.concurrency_limit == 2
+        assert (await client.read_work_pool(second)).concurrency_limit == 2
         assert "Stockholm" in (made.description or "")
         assert made.base_job_template["job_configuration"]["env"]["CARBON_POOL"] == first
 
@@ -116,7 +120,9 @@ def test_change_in_the_file_updates_the_pool(run: Run, prefix: str) -> None:
         await register(_fleet(prefix), client)
         report = await register(_fleet(prefix, capacity=5), client)
         assert report.pools == {f"{prefix}-a": UPDATED, f"{prefix}-b": UPDATED}
-        assert f"{prefix}-a: concurrency_limit is 2, should be 5" in report.drift
+        assert f"{prefix}-a: concurrency_limit is 3, should be 6" in report.drift
+        assert f"{prefix}-a: default queue's limit is 2, should be 5" in report.drift
+        assert f"{prefix}-b: concurrency_limit is 2, should be 5" in report.drift
         assert (await client.read_work_pool(f"{prefix}-b")).concurrency_limit == 5
 
     run(body)
@@ -126,7 +132,7 @@ def test_change_in_the_file_updates_the_pool(run: Run, prefix: str) -> None:
     ("edit", "line"),
     [
         (WorkPoolUpdate(description="mine now"), "description is 'mine now', should be"),
-        (WorkPoolUpdate(concurrency_limit=99), "concurrency_limit is 99, should be 2"),
+        (WorkPoolUpdate(concurrency_limit=99), "concurrency_limit is 99, should be 3"),
         (
             WorkPoolUpdate(
                 base_job_template={"job_configuration": {"env": {"A": "1"}}, "variables": {"a": 1}}
