@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -78,7 +78,17 @@ class Lab:
     folder: Path
     trigger: Trigger
     client: SyncPrefectClient
+    env: Mapping[str, str] = field(default_factory=dict)
     workers: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+
+    def work(self, pool: str) -> None:
+        """Start the worker of a pool."""
+        self.workers[pool] = self.box.worker(pool, self.env)
+
+    def kill_worker(self, pool: str) -> None:
+        """Kill the worker of a pool; the runs that it has started live on."""
+        self.workers[pool].kill()
+        self.workers[pool].wait()
 
     def deploy(self) -> None:
         """Run `prefect deploy --all` in the project folder."""
@@ -168,7 +178,9 @@ def lab(prefect_server: Sandbox, tmp_path_factory: pytest.TempPathFactory) -> It
     box = prefect_server
     asyncio.run(register_pools(trigger))
     with get_client(sync_client=True) as client:
-        lab = Lab(box, folder, trigger, client, {pool: box.worker(pool, env) for pool in _WORKED})
+        lab = Lab(box, folder, trigger, client, env)
+        for pool in _WORKED:
+            lab.work(pool)
         try:
             lab.deploy()
             yield lab

@@ -112,6 +112,8 @@ async def carry(label: str, act: str, data_class: str = "public", reads: str = "
         raise ValueError("the parcel is broken")
     if act == "crash":
         os._exit(7)
+    if act == "nap":
+        await asyncio.sleep(75)
     if act == "sleep":
         await asyncio.sleep(300)
     return label

@@ -1,0 +1,188 @@
+"""What runs survive, whatever they are doing, on a real server with real processes and faults."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from uuid import UUID
+
+import psutil
+import pytest
+import yaml
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.actions import WorkPoolUpdate
+from prefect.client.schemas.filters import (
+    DeploymentFilter,
+    DeploymentFilterId,
+)
+from prefect.client.schemas.objects import FlowRun
+from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
+from prefect.logging import get_logger
+
+from carbon import CarbonPolicy, Strategy
+from deployments import AWAITING, submit
+from deployments._keeper import keep
+from deployments._render import render
+from deployments._step_in import release_run
+from tests.deployments.lab import JOB
+from tests.deployments.test_keeper import dying
+
+if TYPE_CHECKING:
+    from deployments import Trigger
+    from tests.deployments.conftest import Lab
+
+pytestmark = [pytest.mark.server, pytest.mark.long, pytest.mark.timeout(900)]
+
+LONG = CarbonPolicy(finish_by="14d")
+GREEN, FAR = "aws:eu-north-1", "aws:us-west-2"
+JOBS = {JOB.name: JOB}
+
+
+def started(lab: Lab, label: str, act: str, region: str) -> UUID:
+    """Start an entry run by REST whose stage runs in one region."""
+    policy = CarbonPolicy(strategy=Strategy.RUN_NOW, only_regions=(region,))
+    entry = lab.client.read_deployment_by_name(JOB.entry_deployment)
+    given = {"label": label, "act": act, "policy": policy.model_dump(mode="json")}
+    return lab.client.create_flow_run_from_deployment(entry.id, parameters=given).id
+
+
+def child(lab: Lab, parent: UUID, state: str) -> FlowRun:
+    """Wait until a run's stage is in a state."""
+
+    def found() -> FlowRun | None:
+        runs = lab.below(parent)
+        return runs[-1] if runs and runs[-1].state_name == state else None
+
+    return lab.until(f"the stage of {parent} is {state}", found, seconds=150)
+
+
+@contextmanager
+def paused(lab: Lab, pool: str) -> Iterator[None]:
+    """Let no worker take anything from a pool."""
+    lab.client.update_work_pool(pool, WorkPoolUpdate(is_paused=True))
+    try:
+        yield
+    finally:
+        lab.client.update_work_pool(pool, WorkPoolUpdate(is_paused=False))
+
+
+def pass_of_the_keeper(trigger: Trigger, dies_at: str = "") -> list[tuple[str, UUID]]:
+    """Make one pass, which may die when it calls a method of its client."""
+
+    async def make() -> list[tuple[str, UUID]]:
+        async with get_client() as client:
+            log = get_logger("keeper")
+            if dies_at:
+                with pytest.raises(SystemExit), dying(client, dies_at):
+                    await keep(client, trigger, JOBS, log)
+                return []
+            report = await keep(client, trigger, JOBS, log)
+            return [(one.what.value, one.flow_run_id) for one in report.changes]
+
+    return asyncio.run(make())
+
+
+def test_runs_survive_whatever_they_are_doing(lab: Lab) -> None:
+    """One waits, one is dispatched and not started, one is at work; each is done once in the end.
+
+    Meanwhile the server is stopped and started, all workers are killed and come back, everything is
+    deployed anew, and a keeper dies in the middle of a move.
+    """
+    working = started(lab, "at-work", "nap", GREEN)
+    with paused(lab, "lab-far"):
+        dispatched = started(lab, "dispatched", "complete", FAR)
+        given = {"label": "waits", "act": "complete"}
+        waits = asyncio.run(submit(JOB, given, policy=LONG, trigger=lab.trigger)).flow_run_id
+        lab.until("it is at work", lambda: lab.executions("at-work"), seconds=150)
+        child(lab, dispatched, "Scheduled")
+
+        lab.box.stop_server()
+        time.sleep(5)
+        lab.box.start_server()
+        assert lab.run(waits).state_name == AWAITING
+        for pool in lab.workers:
+            lab.kill_worker(pool)
+        time.sleep(2)
+        for pool in lab.workers:
+            lab.work(pool)
+        lab.deploy()
+        pools = tuple(pool for pool in lab.trigger.fleet.pools if pool.name != "lab-green")
+        smaller = lab.trigger.fleet.model_copy(update={"pools": pools})
+        pass_of_the_keeper(replace(lab.trigger, fleet=smaller), dies_at="set_flow_run_state")
+
+        assert lab.run(waits).state_name == AWAITING
+        assert not lab.executions("dispatched")
+    asyncio.run(release_run(str(waits)))
+    for run, label in ((waits, "waits"), (dispatched, "dispatched"), (working, "at-work")):
+        assert lab.ended(run, seconds=240).state_name == "Completed", label
+        assert lab.executions(label) == 1, label
+        assert [stage.state_name for stage in lab.below(run)] == ["Completed"], label
+
+
+def test_a_stage_whose_machine_vanished_is_done_again(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its process and its worker die at once, so nobody reports it: the keeper misses it."""
+    monkeypatch.setattr("deployments._pulse.SILENT", timedelta(seconds=50))
+    monkeypatch.setattr("deployments._pulse._AGAIN", timedelta(seconds=5))
+    run = started(lab, "vanished", "sleep-once", FAR)
+    stage = child(lab, run, "Running")
+    lab.until("it is at work", lambda: lab.executions("vanished"))
+    beats = EventFilter(
+        event=EventNameFilter(name=["prefect.flow-run.heartbeat"]),
+        resource=EventResourceFilter(id=[f"prefect.flow-run.{stage.id}"]),
+    )
+    lab.until("it was heard", lambda: lab.client.read_events(beats, limit=1).events)
+    doomed = lab.processes(stage.id)
+    assert doomed
+    lab.kill_worker("lab-far")
+    for process in doomed:
+        process.kill()
+    psutil.wait_procs(doomed, timeout=10)
+    lab.work("lab-far")
+
+    def missed() -> bool:
+        time.sleep(4)
+        return ("vanished", stage.id) in pass_of_the_keeper(lab.trigger)
+
+    lab.until("the keeper has missed it", missed, seconds=200)
+    assert lab.ended(run, seconds=300).state_name == "Completed"
+    assert [one.state_name for one in lab.below(run)] == ["Crashed", "Completed"]
+    assert lab.executions("vanished") == 2
+
+
+def test_the_automation_calls_a_keeper_for_a_run_that_does_not_start(
+    lab: Lab, tmp_path: Path
+) -> None:
+    """Deployed as rendered, but for its patience: it fires for who does not go on, only then."""
+    document = yaml.safe_load(render(lab.trigger.fleet, [JOB]))
+    (row,) = (one for one in document["deployments"] if one["name"] == "keeper")
+    row |= {"name": "watched", "schedules": []}
+    row["triggers"][0] |= {"within": 15, "name": "carbon-deadline-watched"}
+    (tmp_path / "prefect.yaml").write_text(yaml.safe_dump(document | {"deployments": [row]}))
+    lab.box.prefect("deploy", "--all", cwd=tmp_path)
+    watched = lab.client.read_deployment_by_name("carbon-keeper/watched")
+    try:
+        given = {"label": "watched", "act": "complete"}
+        goes = started(lab, "watched", "complete", GREEN)
+        waits = asyncio.run(submit(JOB, given, policy=LONG, trigger=lab.trigger)).flow_run_id
+        lab.until("a keeper was called", lambda: _called(lab, watched.id), seconds=120)
+        assert lab.ended(goes, seconds=150).state_name == "Completed"
+        time.sleep(30)
+        (call,) = _called(lab, watched.id)
+        assert lab.run(waits).state_name == AWAITING
+        assert call.deployment_id == watched.id
+        lab.client.delete_flow_run(waits)
+    finally:
+        lab.client.delete_deployment(watched.id)
+
+
+def _called(lab: Lab, deployment: UUID) -> list[FlowRun]:
+    own = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
+    return lab.client.read_flow_runs(deployment_filter=own)
