@@ -283,7 +283,8 @@ async def _in_time(work: Awaitable[_T]) -> _T:
 def _no_answer() -> PrefectUnavailable:
     return PrefectUnavailable(
         f"The Prefect API gave no good answer within {_PATIENCE} s. The run may have been created: "
-        "ask again with the same key."
+        "ask again with the same key. Without a key look for it in Prefect first, for a second "
+        "request makes a second run."
     )
 
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from prefect.client.orchestration import get_client
 from prefect.client.schemas import OrchestrationResult
-from prefect.client.schemas.objects import FlowRun, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType
 from prefect.client.schemas.responses import SetStateStatus
 from prefect.states import Scheduled
 
@@ -41,11 +41,12 @@ async def release_run(flow_run: str) -> FlowRun:
         _require_waiting(run, "started")
         # Before it can wake: a run that the trigger has not planned yet shows no other sign.
         await client.update_flow_run_labels(run.id, {WANTED_NOW: True})
-        if _wakes_anyway(await client.read_flow_run(run.id)):
-            return run  # re-timed now it could be started twice; its gate reads the label
-        answer: OrchestrationResult[Any] = await client.set_flow_run_state(run.id, Scheduled())
-        if answer.status is not SetStateStatus.ACCEPT:
-            raise BadInput("flow_run", f"Prefect does not start {run.name} now", "Try again.")
+        if not _wakes_anyway(await client.read_flow_run(run.id)):
+            # Re-timed, one that wakes could be started twice; its gate reads the label.
+            now: State[None] = Scheduled(message="Started with `carbon release`.")
+            answer: OrchestrationResult[Any] = await client.set_flow_run_state(run.id, now)
+            if answer.status is not SetStateStatus.ACCEPT:
+                raise BadInput("flow_run", f"Prefect does not start {run.name} now", "Try again.")
         emit(Event.RELEASED, run, _job_name(run), by="person", why="carbon release")
     return run
 

@@ -55,6 +55,22 @@ class Told(BaseModel):
     headline: str
 
 
+class Past(BaseModel):
+    """A state that a run has been in.
+
+    Attributes:
+        at: Since when, by the wall clock.
+        state: Its name.
+        message: What was said of it, by whoever has set it; empty where nothing was.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    at: datetime
+    state: str
+    message: str
+
+
 class Explanation(BaseModel):
     """What a run says about its own plan.
 
@@ -68,6 +84,7 @@ class Explanation(BaseModel):
         message: Message of that state.
         plan: The labels that carry its plan; empty for a run that no trigger has planned.
         decisions: What was decided on it, the first one first.
+        history: The states that it has been in, the first one first.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -80,6 +97,7 @@ class Explanation(BaseModel):
     message: str
     plan: dict[str, str | int | float]
     decisions: tuple[Told, ...] = ()
+    history: tuple[Past, ...] = ()
 
     @property
     def text(self) -> str:
@@ -106,6 +124,10 @@ class Explanation(BaseModel):
             yield "What was decided:"
             for told in self.decisions:
                 yield f"  {told.at:%a %Y-%m-%d %H:%M} UTC  {told.headline}"
+        if self.history:
+            yield "What has happened to it:"
+            for past in self.history:
+                yield f"  {past.at:%a %Y-%m-%d %H:%M:%S} UTC  {past.state}. {past.message}".rstrip()
 
 
 def _readable(value: object) -> str:
@@ -129,6 +151,7 @@ async def explain_run(flow_run: str) -> Explanation:
         run = await find_run(client, flow_run)
         entry = await _entry(client, run)
         decisions = await _decisions(client, entry)
+        states = await client.read_flow_run_states(run.id)
     return Explanation(
         flow_run_id=run.id,
         name=run.name,
@@ -138,6 +161,10 @@ async def explain_run(flow_run: str) -> Explanation:
         message=(run.state.message if run.state else None) or "",
         plan={**Hold.told(entry.labels), **Hold.told(run.labels)},  # a stage has its segments
         decisions=decisions,
+        history=tuple(
+            Past(at=one.timestamp, state=one.name or one.type.value, message=one.message or "")
+            for one in sorted(states, key=lambda one: one.timestamp)
+        ),
     )
 
 

@@ -66,7 +66,6 @@ async def image_embeddings(
         policy: When and where the heavy stage may run.
         data_class: Class of the images, e.g. public or personal: where they may be processed.
     """
-    JOB.check({"images": images}, Settings.load())
     await gate(JOB, policy, data_class=data_class)
     store = _store(catalogue, data_class)
     listed = list_stage(images, store)

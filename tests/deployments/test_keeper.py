@@ -32,13 +32,14 @@ from prefect.states import Crashed, Pending, Running, Scheduled
 
 from carbon import BadInput, CarbonPolicy, ResidencyError
 from deployments import AWAITING, Trigger, submit
-from deployments._gate import _pass, _Passage
+from deployments._gate import _pass
 from deployments._hold import HELD, Hold
 from deployments._keeper import keep
 from deployments._keeper_report import Change, KeeperReport
 from deployments._lock import planning
 from deployments._mode import Mode, Switch, read_switch, set_switch
 from deployments._outage import patiently
+from deployments._passage import Passage
 from deployments._status import read_status
 from deployments._step_in import pin_run, release_run
 from deployments._why import explain_run
@@ -386,7 +387,7 @@ def test_a_gate_whose_put_off_gets_no_answer_does_not_go(
 
             monkeypatch.setattr(client, "set_flow_run_state", losing)
             switch = Switch(Mode.AUTO, "carbon_mode")
-            passage = _Passage(alone.trigger, JOB, LONG, switch, None, run)
+            passage = Passage(alone.trigger, JOB, LONG, switch, None, run)
             with pytest.raises(Abort):
                 await patiently(lambda: _pass(client, passage), get_logger("test"))
 
@@ -605,6 +606,9 @@ def test_a_released_run_tells_who_has_released_it(alone: Lab) -> None:
     payload = alone.until("the event is there", lambda: _event(alone, run, "released"))
     assert payload["by"] == "person"
     assert alone.ended(run).state_name == "Completed"
+    told = asyncio.run(explain_run(str(run)))
+    assert "Started with `carbon release`" in told.text
+    assert [past.state for past in told.history][-1] == "Completed"
 
 
 def test_reports_are_read_by_people_and_machines() -> None:

@@ -12,9 +12,9 @@ from prefect.client.schemas.objects import FlowRun
 
 from carbon import CarbonPolicy, Reservation, Strategy, SystemClock, TypicalDay
 from deployments import Settings, Trigger
-from deployments._gate import _Passage
 from deployments._hold import WANTED_NOW, Hold
 from deployments._mode import PINNED, Mode, Switch
+from deployments._passage import Passage
 from tests.deployments.lab import JOB
 from work_pools import load_fleet
 
@@ -39,9 +39,9 @@ def flow_run(**labels: str | float | bool) -> FlowRun:
     return FlowRun.model_validate(given)
 
 
-def passage(trigger: Trigger, run: FlowRun, mode: Mode = Mode.AUTO) -> _Passage:
+def passage(trigger: Trigger, run: FlowRun, mode: Mode = Mode.AUTO) -> Passage:
     """The run at the gate."""
-    return _Passage(trigger, JOB, POLICY, Switch(mode, "carbon_mode"), None, run)
+    return Passage(trigger, JOB, POLICY, Switch(mode, "carbon_mode"), None, run)
 
 
 def test_deadline_counts_from_the_slot_by_the_real_clock(trigger: Trigger) -> None:

@@ -212,6 +212,13 @@ def _told(**changes: object) -> str:
     return Explanation.model_validate(given).text
 
 
+def test_an_explanation_tells_what_has_happened() -> None:
+    """Who set a state, and why, stands in its message."""
+    past = {"at": "2026-06-01T03:04:05+00:00", "state": "Scheduled", "message": "By the keeper."}
+    told = _told(history=[past])
+    assert "What has happened to it:\n  Mon 2026-06-01 03:04:05 UTC  Scheduled. By the" in told
+
+
 def test_an_explanation_says_what_it_speaks_of() -> None:
     """The plan of a run that has ended, of a stage, of a run that was never planned."""
     assert "last plan" in _told()
