@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
     from numpy.typing import NDArray
 
+    _Floats = NDArray[np.float64]
+
 MAX_PLAUSIBLE_G_PER_KWH = 2_000.0
 """No grid emits more: lignite alone is about 1,100 gCO2e/kWh (IPCC AR5 WG3 Annex III)."""
 
@@ -88,7 +90,7 @@ class Places(NamedTuple):
     """
 
     place: NDArray[np.int64]
-    ahead: NDArray[np.float64]
+    ahead: _Floats
     inside: NDArray[np.bool_] | None
     seconds: float
 
@@ -119,11 +121,11 @@ class _Series:
     fetched_at: datetime | None = field(default=None, kw_only=True)
     trust: float | None = field(default=None, kw_only=True)
     notes: tuple[str, ...] = field(default=(), kw_only=True)
-    _edges: NDArray[np.float64] = field(init=False, repr=False)
-    _level: NDArray[np.float64] = field(init=False, repr=False)
-    _area: NDArray[np.float64] = field(init=False, repr=False)
-    _gap: NDArray[np.float64] = field(init=False, repr=False)
-    _unknown: NDArray[np.float64] = field(init=False, repr=False)
+    _edges: _Floats = field(init=False, repr=False)
+    _level: _Floats = field(init=False, repr=False)
+    _area: _Floats = field(init=False, repr=False)
+    _gap: _Floats = field(init=False, repr=False)
+    _unknown: _Floats = field(init=False, repr=False)
     _gaps: bool = field(init=False, repr=False)
     _grid: bytes = field(init=False, repr=False)
 
@@ -173,7 +175,7 @@ class _Series:
         return self.starts[0]
 
     @property
-    def edges(self) -> NDArray[np.float64]:
+    def edges(self) -> _Floats:
         """All interval edges as POSIX seconds, shape ``(n + 1,)``."""
         return self._edges
 
@@ -219,15 +221,15 @@ class _Series:
         Raises:
             NoSignal: The window is not wholly covered.
         """
-        begin, finish = start.timestamp(), end.timestamp()
-        if not self._covers(begin, finish):
+        found = self.mean_between(start.timestamp(), end.timestamp())
+        if math.isnan(found):
             gaps = ", with gaps," if self._gaps else ""
             raise NoSignal(
                 f"{self.source} has zone {self.zone} from {self.start:%Y-%m-%d %H:%M} to "
                 f"{self.end:%Y-%m-%d %H:%M} UTC{gaps or ','} not {start:%Y-%m-%d %H:%M} to "
                 f"{end:%Y-%m-%d %H:%M}. Use a source with a longer horizon or an earlier deadline."
             )
-        return self._between(self._area, self._level, begin, finish) / (finish - begin)
+        return found
 
     def mean_between(self, begin: float, end: float) -> float:
         """Return the mean over a window in POSIX seconds; ``nan`` where it is not wholly known."""
@@ -235,13 +237,7 @@ class _Series:
             return math.nan
         return self._between(self._area, self._level, begin, end) / (end - begin)
 
-    def _between(
-        self,
-        area: NDArray[np.float64],
-        level: NDArray[np.float64],
-        begin: float,
-        end: float,
-    ) -> float:
+    def _between(self, area: _Floats, level: _Floats, begin: float, end: float) -> float:
         """Return by how much an area grows over a window inside the series."""
         # By hand: for one window numpy takes longer to begin than to count.
         edges, last = self._edges, len(level)
@@ -251,7 +247,7 @@ class _Series:
         grown += level[after] * (end - edges[after]) - level[first] * (begin - edges[first])
         return float(grown)
 
-    def means(self, starts: NDArray[np.float64], seconds: float) -> NDArray[np.float64]:
+    def means(self, starts: _Floats, seconds: float) -> _Floats:
         """Return the mean over ``[start, start + seconds)`` for each start.
 
         Args:
@@ -263,24 +259,19 @@ class _Series:
         """
         return self.means_at(self.locate(starts, seconds))
 
-    def locate(self, starts: NDArray[np.float64], seconds: float) -> Places:
-        """Return where windows lie, for :meth:`means_at` of this and all series of its grid.
-
-        Args:
-            starts: POSIX seconds, shape ``(n,)``.
-            seconds: Window length, above zero.
-        """
+    def locate(self, starts: _Floats, seconds: float) -> Places:
+        """Return where windows lie, as :meth:`means` takes them, on all series of this grid."""
         edges = self._edges
         points = np.array((starts, starts + seconds))
         place = np.clip(np.searchsorted(edges, points, side="right") - 1, 0, len(edges) - 2)
         inside = (starts >= edges[0]) & (points[1] <= edges[-1] + _INSTANT)
         return Places(place, points - edges[place], None if inside.all() else inside, seconds)
 
-    def means_at(self, places: Places) -> NDArray[np.float64]:
+    def means_at(self, places: Places) -> _Floats:
         """Return the means over windows that were located on this grid, as :meth:`means`."""
         place, ahead, inside, seconds = places
         area = self._area[place] + self._level[place] * ahead
-        means: NDArray[np.float64] = (area[1] - area[0]) / seconds
+        means: _Floats = (area[1] - area[0]) / seconds
         if inside is not None:
             means[~inside] = np.nan
         if self._gaps:
