@@ -68,6 +68,9 @@ SKEW: Final = 1.0
 """Seconds of life by which one worker's clock is wrong: a minute of grid time."""
 EVERY: Final = (8.0, 20.0)
 """Seconds of life between two faults."""
+WAITS: Final = (0, 0, 60, 120, 240)
+"""Minutes of grid time that a run may wait beyond what it needs; in a short play none is long."""
+
 PERSONAL: Final = 0.4
 BY_REST: Final = 0.3
 LEASES: Final = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
@@ -88,6 +91,7 @@ class Chaos:
     networks: dict[str, Network]
     workers: dict[str, subprocess.Popen[bytes]]
     luck: random.Random
+    longest: float = WAITS[-1]
     keeper: subprocess.Popen[bytes] | None = None
     faults: dict[str, int] = field(default_factory=dict)
     outages: list[tuple[float, float]] = field(default_factory=list)
@@ -317,6 +321,7 @@ def playing(folder: Path, env: dict[str, str], seed: int) -> Iterator[Chaos]:
 def play(chaos: Chaos, count: int, minutes: float) -> dict[str, int]:
     """Ask for runs while things go wrong, wait for their end, and count."""
     began, spent = time.time(), 60 * minutes * 3 / 4
+    chaos.longest = SPEED * minutes
     due = sorted(chaos.luck.uniform(0, spent) for _ in range(count))
     next_fault = began + chaos.luck.uniform(*EVERY)
     with get_client(sync_client=True) as client:
@@ -334,7 +339,7 @@ def play(chaos: Chaos, count: int, minutes: float) -> dict[str, int]:
 def ask(chaos: Chaos, number: int) -> None:
     """Ask for a run, again and again until it is accepted: a service does no less."""
     label, personal = f"chore-{number}", chaos.luck.random() < PERSONAL
-    wait = chaos.luck.choice([0, 0, 60, 120, 240])
+    wait = chaos.luck.choice([wait for wait in WAITS if wait <= chaos.longest])
     policy = CarbonPolicy(finish_by=f"{90 + wait}m", cost_tolerance_percent=1000)
     data_class = "personal" if personal else "public"
     by_rest = chaos.luck.random() < BY_REST
