@@ -15,6 +15,7 @@ from uuid import UUID
 import psutil
 import pytest
 import yaml
+from prefect import flow
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import WorkPoolUpdate
 from prefect.client.schemas.filters import (
@@ -22,11 +23,13 @@ from prefect.client.schemas.filters import (
     DeploymentFilterId,
 )
 from prefect.client.schemas.objects import FlowRun
+from prefect.context import FlowRunContext
 from prefect.events.filters import EventFilter, EventNameFilter, EventResourceFilter
 from prefect.logging import get_logger
+from prefect.states import Pending
 
 from carbon import CarbonPolicy, Strategy
-from deployments import AWAITING, submit
+from deployments import AWAITING, dispatch, submit
 from deployments._keeper import keep
 from deployments._render import render
 from deployments._step_in import release_run
@@ -155,6 +158,37 @@ def test_a_stage_whose_machine_vanished_is_done_again(
     assert lab.ended(run, seconds=300).state_name == "Completed"
     assert [one.state_name for one in lab.below(run)] == ["Crashed", "Completed"]
     assert lab.executions("vanished") == 2
+
+
+def test_a_stage_that_its_worker_never_begins_is_withdrawn_and_made_anew(
+    lab: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its host died between taking and starting it; no other pool is permitted, so the same one."""
+    monkeypatch.setattr("deployments._stage_order._STUCK", timedelta(seconds=1))
+    pools = [pool.model_copy(update={"startup": timedelta(0)}) for pool in lab.trigger.fleet.pools]
+    fleet = lab.trigger.fleet.model_copy(update={"pools": tuple(pools)})
+    policy = CarbonPolicy(finish_by="48h", only_regions=(FAR,))
+    given = {"label": "taken", "act": "complete", "data_class": "public"}
+
+    @flow(name="parent-of-a-stuck-stage")
+    async def parent() -> UUID:
+        context = FlowRunContext.get()
+        assert context
+        assert context.flow_run
+        meddling = asyncio.create_task(asyncio.to_thread(meddle, context.flow_run.id))
+        await dispatch(JOB, "carry", given, policy, trigger=replace(lab.trigger, fleet=fleet))
+        await meddling
+        return context.flow_run.id
+
+    def meddle(run: UUID) -> None:
+        with paused(lab, "lab-far"):
+            stage = child(lab, run, "Scheduled")
+            lab.client.set_flow_run_state(stage.id, Pending(), force=True)
+            lab.until("it is withdrawn", lambda: len(lab.below(run)) > 1, seconds=120)
+
+    run = asyncio.run(parent())
+    assert [one.state_name for one in lab.below(run)] == ["Withdrawn", "Completed"]
+    assert lab.executions("taken") == 1
 
 
 def test_the_automation_calls_a_keeper_for_a_run_that_does_not_start(
