@@ -464,10 +464,10 @@ def test_a_good_document_with_a_type_or_without_end_is_refused() -> None:
 @pytest.mark.parametrize("name", HARMFUL)
 def test_harmful_xml_is_refused_quickly(name: str) -> None:
     """Bombs, depth, width and length cost neither memory nor time."""
-    began = time.monotonic()
+    began = time.process_time()
     with pytest.raises(BadResponse):
         price(HARMFUL[name])
-    assert time.monotonic() - began < 5
+    assert time.process_time() - began < 5
 
 
 POINTS: dict[str, dict[int | str, float | str]] = {
