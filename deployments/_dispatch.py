@@ -47,6 +47,9 @@ _REPLAN: Final = 60
 _FURTHER: Final = 2
 """Attempts after a crash that need nobody's word: what crashes three times is not bad luck."""
 
+_NEVER_BEGUN: Final = 8
+"""The same for runs that a worker could not start: that says nothing of the stage."""
+
 
 async def dispatch(
     job: Job,
@@ -129,6 +132,7 @@ class _Wait:
         child: The run that it is by now.
         tried: Pools in which it has waited in vain.
         crashes: How often it has crashed.
+        refused: How often a worker could not start it.
         planned: When another place was last looked for, by the monotonic clock.
     """
 
@@ -137,6 +141,7 @@ class _Wait:
     child: FlowRun
     tried: dict[str, str] = field(default_factory=dict)
     crashes: int = 0
+    refused: int = 0
     planned: float = -float(_REPLAN)
 
     async def look(self) -> FlowRun | None:
@@ -154,16 +159,23 @@ class _Wait:
         elif lost(child) and not state.is_crashed():
             # Withdrawn by its own guard, or by another process of this entry run.
             self._go_on_with(await self.order.place(self.client))
-        elif state.is_crashed() and self.crashes < _FURTHER:
+        elif state.is_crashed() and self._bad_luck(child):
             shut = await closed(self.client, self.order.trigger.fleet)
             found = await self.order.after_crash(self.client, child, self.tried | shut)
-            self.crashes += 1
             self.child = found
             if found.id == child.id and found.state and found.state.is_crashed():
                 raise _failed(found, self.order.stage)
         else:
             raise _failed(child, self.order.stage)
         return None
+
+    def _bad_luck(self, child: FlowRun) -> bool:
+        """Count a crash, and tell whether the stage may be tried again."""
+        if child.run_count:
+            self.crashes += 1
+            return self.crashes <= _FURTHER
+        self.refused += 1
+        return self.refused <= _NEVER_BEGUN
 
     async def _hurry(self) -> None:
         """Have a run that does not begin taken elsewhere, if that is possible by now."""

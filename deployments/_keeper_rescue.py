@@ -35,7 +35,7 @@ from deployments._keeper_report import Change, Step
 from deployments._lock import Log, free_planner
 from deployments._pulse import feel, missing, pools_that_beat
 from deployments._trigger import Trigger
-from deployments._waiting import ENTRY, Untaken, untaken
+from deployments._waiting import ENTRY, Untaken, entry_jobs, untaken
 
 EXECUTION: Final = "execution"
 """Tag of the deployments of heavy stages, and of their runs."""
@@ -92,8 +92,12 @@ class Rescuer:
             await self._try(run, self._watch(run, beating))
         for run in live:
             await self._try(run, self._close(run, live))
-        for run in await self._crashed():
-            await self._try(run, self._revive(run))
+        crashed = await self._crashed()
+        entries = await entry_jobs(self.client, self.jobs) if crashed else {}
+        for run in crashed:
+            # By its deployment: one that has died before its gate carries no plan.
+            if run.deployment_id in entries and run.parent_task_run_id is None:
+                await self._try(run, self._revive(run))
 
     async def _try(self, run: FlowRun, work: Awaitable[None]) -> None:
         try:
@@ -210,8 +214,7 @@ class Rescuer:
         """Retry an entry run whose infrastructure died; what fails by itself is for people."""
         hold = Hold.read(run.labels)
         tries = run.labels.get(_REVIVED, 0)
-        known = hold is not None and hold.decision.get("job") in self.jobs
-        if not known or run.parent_task_run_id or not isinstance(tries, int):
+        if not isinstance(tries, int):
             return
         now = datetime.now(UTC)
         if tries >= _MOST_TRIES or run.state is None or now - run.state.timestamp < _SETTLED:

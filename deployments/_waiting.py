@@ -130,7 +130,7 @@ async def untaken(
         and ENTRY in run.tags
         and ((hold := Hold.read(run.labels)) is None or hold.went)
     ]
-    entries = await _entries(client, jobs) if found else {}
+    entries = await entry_jobs(client, jobs) if found else {}
     rows = [
         Untaken(run, entries[run.deployment_id], due)
         for run, due in found
@@ -139,7 +139,7 @@ async def untaken(
     return sorted(rows, key=lambda one: one.due)
 
 
-async def _entries(client: PrefectClient, jobs: Mapping[str, Job]) -> dict[UUID | None, Job]:
+async def entry_jobs(client: PrefectClient, jobs: Mapping[str, Job]) -> dict[UUID | None, Job]:
     """Return the jobs by the id of their entry deployment; without those that are not deployed."""
     found: dict[UUID | None, Job] = {}
     for job in jobs.values():

@@ -521,6 +521,21 @@ def test_an_entry_run_that_crashed_is_retried_twice(
         alone.client.delete_flow_run(run)
 
 
+def test_an_entry_run_that_crashed_before_its_gate_is_retried(
+    alone: Lab, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed while it started, it carries no plan: it is known by its deployment."""
+    monkeypatch.setattr("deployments._keeper_rescue._SETTLED", timedelta(0))
+    entry = alone.client.read_deployment_by_name(JOB.entry_deployment)
+    with paused(alone, "lab-home"):
+        run = alone.client.create_flow_run_from_deployment(entry.id).id
+        alone.client.set_flow_run_state(run, Running(), force=True)
+        alone.client.set_flow_run_state(run, Crashed(message="Power cut."), force=True)
+        assert changes(kept(alone.trigger)) == [("rescued", run)]
+        assert alone.run(run).state_name == "AwaitingRetry"
+        alone.client.delete_flow_run(run)
+
+
 def test_a_run_whose_machine_vanished_is_declared_crashed_at_the_second_look(
     alone: Lab, monkeypatch: pytest.MonkeyPatch
 ) -> None:
