@@ -15,7 +15,6 @@ from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import ArtifactCreate
 
 from carbon import Decision, Option, Provenance
-from deployments._picture import decision_picture
 from deployments._segments import in_words, segments_of
 from deployments._settings import Settings
 from deployments._shown import best_effort, plain, table_cells
@@ -41,7 +40,7 @@ async def publish_decision(
     """
     decision = verdict.decision
     with best_effort("The decision"):
-        picture = await asyncio.to_thread(decision_picture, decision, verdict.outlook)
+        picture = await asyncio.to_thread(_drawn, verdict)
         await asyncio.to_thread(_keep, picture, settings.pictures, title, decision)
         for kind, data, description in _shown(decision, picture):
             await client.create_artifact(
@@ -210,6 +209,13 @@ def _numbers(option: Option) -> str:
 
 def _list(title: str, items: tuple[str, ...] | list[str]) -> list[str]:
     return ["", f"### {title}", "", *(f"- {plain(item)}" for item in items)] if items else []
+
+
+def _drawn(verdict: Verdict) -> bytes:
+    # A slow import, which stages, and most commands, do without.
+    from deployments._picture import decision_picture  # noqa: PLC0415
+
+    return decision_picture(verdict.decision, verdict.outlook)
 
 
 def _keep(picture: bytes, folder: Path, title: str, decision: Decision) -> None:

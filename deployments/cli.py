@@ -44,8 +44,6 @@ from deployments._backtest import backtest
 from deployments._jobs import job as find_job
 from deployments._jobs import jobs
 from deployments._on_call import Json, add_verbs
-from deployments._outlook_picture import outlook_picture
-from deployments._picture import decision_picture
 from deployments._render import check_rendered, render
 from deployments._screen import (
     DONE,
@@ -106,6 +104,8 @@ def plan(
     deadline = chosen.deadline(trigger.clock.now())
     verdict = trigger.decide(found.workload, chosen, deadline, data_class=data_class)
     if picture is not None:
+        from deployments._picture import decision_picture  # noqa: PLC0415  slow import
+
         write(picture, decision_picture(verdict.decision, verdict.outlook))
     show_decision(verdict.decision, as_json=json)
 
@@ -196,6 +196,8 @@ def outlook(
         learned=learned(standing, now) if learn and not nobody else (),
     )
     if picture is not None:
+        from deployments._outlook_picture import outlook_picture  # noqa: PLC0415  slow import
+
         write(picture, outlook_picture(told, believed, known))
     if feed is not None:
         feed.close()
