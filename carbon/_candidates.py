@@ -147,17 +147,30 @@ class Candidates:
         """Return the best entry, or the best of the earliest ones if that is nearly as good.
 
         For a saving below what the numbers are later revised by nothing is waited for; whoever
-        waits anyway waits for the best.
+        waits anyway waits for the best. Of what costs the same, the cleanest is the best.
         """
         mask = self.mask(step.rules)
         values = self.values(by_cost=step.by_cost, waiting=step.waiting)
-        best = self._best(mask, values)
-        if best is None:
+        if self._best(mask, values) is None:
             return None
-        soonest = self._best(mask & (self.starts == self.starts[mask].min()), values)
-        assert soonest is not None
-        near = values[best] + abs(values[best]) * NOT_WORTH_WAITING
-        return soonest if values[soonest] <= near else best
+        best = self._best_of(mask, values, step)
+        soonest = self._best_of(mask & (self.starts == self.starts[mask].min()), values, step)
+        both = (values, self.grams) if step.by_cost else (values,)
+        near = all(
+            each[soonest] <= each[best] + abs(each[best]) * NOT_WORTH_WAITING for each in both
+        )
+        return soonest if near else best
+
+    def _best_of(self, mask: NDArray[np.bool_], values: NDArray[np.float64], step: Step) -> int:
+        """Return the best of some entries; of what costs the same, the cleanest."""
+        best = self._best(mask, values)
+        assert best is not None
+        if step.by_cost:
+            alike = values <= values[best] + abs(values[best]) * SAME
+            cleanest = self._best(mask & alike, self.grams)
+            assert cleanest is not None
+            return cleanest
+        return best
 
     def best_by_chain(self, mask: NDArray[np.bool_], *, by_cost: bool) -> Iterator[tuple[int, int]]:
         """Yield place and best entry of each chain that has any, the best chain first."""
@@ -169,15 +182,21 @@ class Candidates:
                 first, end = edges[place], edges[place + 1]
                 yield place, first + int(np.argmin(values[first:end]))
 
-    def binding(self, least: float, *, by_cost: bool) -> Rule | None:
-        """Return the limit that stands before the best clearly better entry, if there is one."""
+    def better(self, least: float, *, by_cost: bool) -> int | None:
+        """Return the best clearly better entry that is in time, if there is one."""
         values = self.values(by_cost=by_cost)
         better = self.mask((Rule.DEADLINE,)) & (values < least - abs(least) * NOT_WORTH_WAITING)
-        if not better.any():
-            return None
-        best = int(np.argmin(np.where(better, values, np.inf)))
+        return int(np.argmin(np.where(better, values, np.inf))) if better.any() else None
+
+    def binding(self, entry: int) -> Rule | None:
+        """Return the limit that keeps an entry from being chosen."""
         limits = (Rule.CAPACITY, Rule.COST, Rule.INTENSITY)
-        return next((rule for rule in limits if not self.kept[rule][best]), None)
+        return next((rule for rule in limits if not self.kept[rule][entry]), None)
+
+    def blackouts(self, entry: int) -> tuple[str, ...]:
+        """Name the blackouts that an entry meets."""
+        at = float(self.starts[entry])
+        return self.chain(entry).blackouts(at, at)
 
     def in_time(self, place: int) -> bool:
         """Tell whether a set of pools has any start in time."""

@@ -14,6 +14,7 @@ from carbon._segment import Segment
 
 _KILO = 1000.0
 _SMALL_USD = 0.1
+_HOUR_AND_HALF, _TWO_DAYS = 90, 2880
 _REVISED_PERCENT = 1
 """Published intensities are revised by some per cent: less is not told as a saving."""
 
@@ -229,7 +230,10 @@ class Decision(_Frozen):
         """Say the decision in one sentence."""
         main = self.chosen.main
         when = "now" if self.delay <= timedelta(0) else f"at {self.chosen.start:%a %d %b %H:%M} UTC"
-        text = f"{self.workload}: run {when} in {main.region} (pool {main.pool})"
+        pools = {one.pool: None for one in self.chosen.placements if one.heavy and one is not main}
+        names = ", ".join({main.pool: None} | pools)
+        word = "pools" if "," in names else "pool"
+        text = f"{self.workload}: run {when} in {main.region} ({word} {names})"
         if main.segments:
             text += f" in {len(main.segments)} segments until {main.end:%a %d %b %H:%M} UTC"
         if self.saving_percent is not None and self.chosen.g is not None:
@@ -249,6 +253,14 @@ def amount(grams: float) -> str:
     # By what would be shown: 999.7 is a kilogram.
     kilos = float(f"{grams:.3g}") >= _KILO
     return f"{grams / _KILO:.1f} kgCO2e" if kilos else f"{grams:.3g} gCO2e"
+
+
+def span(time: timedelta) -> str:
+    """Return a length of time for people."""
+    minutes = time.total_seconds() / 60
+    if minutes < _HOUR_AND_HALF:
+        return f"{minutes:.0f} min"
+    return f"{minutes / 60:.1f} h" if minutes < _TWO_DAYS else f"{minutes / 1440:.1f} days"
 
 
 def money(usd: float) -> str:

@@ -40,6 +40,8 @@ _ALL: Final = 5000
 _NODES: Final = 1
 _EXACT: Final = 1e-4
 """Gap at which an integer program is solved, as a share of what its jobs cost."""
+_FORBIDDEN: Final = 3.0
+"""What a placement costs that may not be, in penalties."""
 _NONE_MORE: Final = 0.9
 """The same where jobs have no place, in penalties: it is proven then that no more of them fit."""
 
@@ -51,16 +53,17 @@ class Exact:
         self.q = q
         self.n = len(q.earliest)
         job, self.pool = np.nonzero(q.permitted)
-        starts = (q.latest - q.earliest + 1)[job]
+        earliest = q.earliest[job, self.pool]
+        starts = q.latest[job, self.pool] - earliest + 1
         begin = np.cumsum(starts) - starts
-        self.start = np.arange(starts.sum()) - np.repeat(begin - q.earliest[job], starts)
+        self.start = np.arange(starts.sum()) - np.repeat(begin - earliest, starts)
         self._column = np.zeros(q.permitted.shape, np.int64)
-        self._column[job, self.pool] = begin - q.earliest[job]
+        self._column[job, self.pool] = begin - earliest
+        rows = np.repeat(q.row[job, self.pool] - begin, starts) + np.arange(starts.sum())
         self.job, self.pool = np.repeat(job, starts), np.repeat(self.pool, starts)
         self.end = self.start + q.duration[self.job, self.pool]
-        stop = self.start + q.drawing[self.job, self.pool]
-        drawn = q.sums[self.pool, stop] - q.sums[self.pool, self.start]
-        self.cost = q.fixed[self.job, self.pool] + q.energy[self.job, self.pool] * drawn
+        # Where it may not be it costs more than to be nowhere, so no program puts it there.
+        self.cost = np.minimum(q.grams[rows], _FORBIDDEN * q.penalty)
         self._first = np.searchsorted(self.job, np.arange(self.n))
 
     def prices(self, guess: Floats) -> Floats:
@@ -117,7 +120,8 @@ class Exact:
         return max(bound, self._put_back(plan, np.arange(self.n), columns, _ALL))
 
     def _values(self, prices: Floats) -> Floats:
-        sums = np.zeros_like(self.q.sums)
+        pools, steps = self.q.capacity.shape
+        sums = np.zeros((pools, steps + 1))
         kernels.running_sums(prices, sums)
         values: Floats = self.cost + (sums[self.pool, self.end] - sums[self.pool, self.start])
         return values
@@ -143,14 +147,14 @@ class Exact:
         middle = plan.start + 0.5 * q.duration[np.arange(self.n), plan.pool]
         weight = nowhere if nowhere.any() else lost + lost.mean() + q.tiny
         one = chance.choice(self.n, p=weight / weight.sum())
-        when = chance.integers(q.earliest[one], q.latest[one] + 1) if nowhere[one] else middle[one]
-        off = np.maximum(q.earliest - when, when - q.latest - q.duration.max(axis=1))
+        when = chance.integers(q.opens[one], q.closes[one] + 1) if nowhere[one] else middle[one]
+        off = np.maximum(q.opens - when, when - q.closes - q.duration.max(axis=1))
         distance = np.where(nowhere, np.maximum(off, 0), np.abs(middle - when))
         if chance.random() < 0.5 and plan.pool[one] >= 0:  # noqa: PLR2004 - every other time
             # Fewer pools for longer: what runs after one another can be shifted then.
-            other = chance.integers(len(q.intensity))
+            other = chance.integers(len(q.capacity))
             there = (plan.pool == plan.pool[one]) | (plan.pool == other) | nowhere
-            distance = np.where(there, distance, distance + q.intensity.shape[1])
+            distance = np.where(there, distance, distance + q.capacity.shape[1])
         distance[one] = -1
         return np.sort(np.argsort(distance, kind="stable")[:_TOGETHER])
 
@@ -184,11 +188,12 @@ class Exact:
 
     def _free(self, columns: Integers, room: Integers) -> Integers:
         """Return those columns that run where there is room."""
-        full = np.zeros(self.q.sums.shape, np.int64)
+        full = np.zeros((room.shape[0], room.shape[1] + 1), np.int64)
         full[:, 1:] = np.cumsum(room <= 0, axis=1)
         pool = self.pool[columns]
         blocked = full[pool, self.end[columns]] - full[pool, self.start[columns]]
-        free: Integers = columns[blocked == 0]
+        may = (blocked == 0) & (self.cost[columns] < self.q.penalty)
+        free: Integers = columns[may]
         return free
 
     def _done(self, plan: Plan, goal: float) -> bool:

@@ -3,84 +3,86 @@
 ::
 
     found = plan_fleet(requests)
-    found.options[0].start, found.packed_g, found.bound_g, found.gap
+    print(found)
+    found.options[0].start, found.packed_g, found.bound_g, found.decision(0).headline
 
-The heavy stage that uses most energy decides where a job is counted: a slot there is held from the
-start of the run until the 95th percentile of its end, in whole steps; a chain of several heavy
-stages is laid into that one pool, if it may, and then planned anew around all others. All jobs are
-packed together (:mod:`carbon._packing`); each is then laid out exactly, and what does not hold then
-(a limit that binds in between, a slot for the entry run at home) is planned alone, around all
-others. Jobs that are not free to move keep their place: work that is interactive or runs at once,
-and what has less than a step of slack.
+Each request is laid out exactly at every step in every permitted pool, as the planner does it: with
+all its stages, prices and limits, and what gives way where not all of these can hold. All are then
+packed together (:mod:`carbon._packing`), each by the heavy stage that uses most energy. What cannot
+be seen there (the slots of other heavy stages and of the entry run at home) is looked at last: who
+has none is planned alone, around all others. Where requests are few, each is at last planned anew
+around all others, at any moment and in segments, as long as that gains.
 """
 
 from __future__ import annotations
 
-import itertools
 import math
-from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from dataclasses import dataclass, field, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from carbon._candidates import SAME
 from carbon._crowding import over_capacity
+from carbon._decision import amount
 from carbon._errors import BadInput
 from carbon._evaluation import pausing
+from carbon._fleet_ways import Way, ways
 from carbon._occupancy import capacity_steps
-from carbon._packing import Packing, pack
-from carbon._packing_input import Jobs
-from carbon._permitted import Refusals, permitted
-from carbon._planner import plan
-from carbon._policy import Strategy
+from carbon._packing import packed
+from carbon._packing_input import placements, weighed
+from carbon._planner import Planning, explain, plan
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from numpy.typing import NDArray
 
-    from carbon._chain import Chain
-    from carbon._decision import Option
-    from carbon._fleet import Pool
+    from carbon._decision import Decision, Option
+    from carbon._packing import Packing
     from carbon._request import Request
 
 _STEP: Final = timedelta(minutes=15)
 _SWEEPS: Final = 3
 _FEW: Final = 200
-"""Requests up to which chains with several heavy stages are planned anew around the others."""
+"""Requests up to which each is planned anew around the others."""
+_MOST_STEPS: Final = 20_000
+"""Steps from now until the last deadline, at most."""
 
 
 @dataclass(frozen=True)
 class FleetPlan:
-    """A plan for many requests.
+    """A plan for many requests; as text it is one line for each thing that one wants to know.
 
     Attributes:
         options: The placement of each request, in their order.
-        alone: Requests that were planned alone, around the others: fixed ones, those whose packed
-            place broke a limit, and chains of several heavy stages that gained by it.
+        alone: Requests that were planned alone, around the others: fixed ones, those for which no
+            place was found together, and those that gained by it.
         queued: Requests for which no slot is free in time: they start at once and queue. One that
             finds none, e.g. for capacity 0 by the calendar, does not keep the others from a plan.
-        packed_g: Emissions of the packed requests in whole steps, in gCO2e.
-        bound_g: No plan that packs the same requests in whole steps emits less, each counted by one
-            heavy stage; it says little of chains with several.
+        breaches: What had to give way, one tuple for each request.
+        packed_g: Emissions of the packed requests that keep these low, with what the wait is worth
+            where the policy says so, in gCO2e.
+        bound_g: No plan of the same requests in whole steps stays below that. Each is counted by
+            one heavy stage, so it says little of chains with several; and at moments between steps
+            a little more can be had, which ``options`` do where requests are few.
     """
 
     options: tuple[Option, ...]
     alone: tuple[int, ...]
     queued: tuple[int, ...]
+    breaches: tuple[tuple[str, ...], ...]
     packed_g: float
     bound_g: float
+    _requests: tuple[Request, ...] = field(default=(), repr=False, compare=False)
 
     @property
     def g(self) -> float | None:
-        """Emissions of all requests in gCO2e; ``None`` where one is not known.
-
-        Not to be held against ``bound_g``: those that queue count, as if they ran at once, and so
-        do those that were planned alone.
-        """
-        total = 0.0
-        for option in self.options:
+        """Emissions of all requests that do not queue, in gCO2e; ``None`` where one is unknown."""
+        queued, total = set(self.queued), 0.0
+        for place, option in enumerate(self.options):
+            if place in queued:
+                continue
             if option.g is None:
                 return None
             total += option.g
@@ -89,10 +91,36 @@ class FleetPlan:
     @property
     def gap(self) -> float:
         """How far the packed part may be from the best plan, as a share of the bound."""
-        return (self.packed_g - self.bound_g) / self.bound_g if self.bound_g > 0 else 0.0
+        return max(0.0, self.packed_g - self.bound_g) / self.bound_g if self.bound_g > 0 else 0.0
+
+    def decision(self, place: int) -> Decision:
+        """Explain the placement of one request, given those of all others.
+
+        Args:
+            place: Which request, in their order.
+        """
+        others = [option for other, option in enumerate(self.options) if other != place]
+        return explain(_around(self._requests[place], others), self.options[place])
+
+    def __str__(self) -> str:
+        """Return what one wants to know first."""
+        count = len(self.options)
+        lines = [f"{count - len(self.queued)} of {count} requests have a slot in time."]
+        if self.queued:
+            lines.append(f"{len(self.queued)} find none before their latest safe start and queue.")
+        if self.g is not None:
+            lines.append(f"{amount(self.g)} expected for those that have one.")
+        if self.bound_g > 0:
+            lines.append(
+                f"Packed together, they emit at most {100 * self.gap:.2f} % more than in any plan "
+                "in whole steps."
+            )
+        if broken := sum(map(bool, self.breaches)):
+            lines.append(f"{broken} break a limit: see breaches.")
+        return "\n".join(lines)
 
 
-def plan_fleet(requests: Sequence[Request], *, step: timedelta = _STEP) -> FleetPlan:
+def plan_fleet(requests: Iterable[Request], *, step: timedelta = _STEP) -> FleetPlan:
     """Plan many requests together, within the capacity of every pool.
 
     At a new arrival, plan again with all that has not begun, and what has as ``busy``: those that
@@ -107,16 +135,23 @@ def plan_fleet(requests: Sequence[Request], *, step: timedelta = _STEP) -> Fleet
         ResidencyError: No permitted pool can run a stage.
         BadInput: A request does not fit the fleet, or the requests do not go together.
     """
-    if not requests:
-        return FleetPlan((), (), (), 0.0, 0.0)
-    _require_one_world(requests, step)
-    return _FleetPlanning(requests, step).made()
+    asked = tuple(requests)
+    if not asked:
+        return FleetPlan((), (), (), (), 0.0, 0.0)
+    _require_one_world(asked, step)
+    return _FleetPlanning(asked, step).made()
 
 
 def _require_one_world(requests: Sequence[Request], step: timedelta) -> None:
+    first = requests[0]
     if step <= timedelta(0):
         raise BadInput("step", f"{step} is no length of a step", "Give e.g. 15 minutes.")
-    first = requests[0]
+    if (max(one.deadline for one in requests) - first.now) / step > _MOST_STEPS:
+        raise BadInput(
+            "step",
+            f"until the last deadline there are more than {_MOST_STEPS} steps of {step}",
+            "Give e.g. 15 minutes.",
+        )
     for place, other in enumerate(requests):
         for name in ("fleet", "outlook", "now", "busy"):
             mine, theirs = getattr(first, name), getattr(other, name)
@@ -139,22 +174,10 @@ def _require_pools(place: int, request: Request) -> None:
         raise BadInput(f"requests[{place}].{error.field}", error.problem, error.fix) from error
 
 
-@dataclass
-class _Way:
-    """One request in one pool, in steps."""
-
-    chain: Chain
-    earliest: int
-    latest: int
-    duration: int
-    drawing: int
-    g_per_step: float
-    fixed_g: float
-
-    @property
-    def rank(self) -> tuple[int, float]:
-        """What is better first: all heavy stages in the pool where they are counted, then grams."""
-        return len(set(self.chain.heavy_pools)), self.fixed_g
+def _around(request: Request, others: Iterable[Option | None]) -> Request:
+    """Return a request that goes around the slots of others."""
+    slots = (slot for option in others if option is not None for slot in option.slots)
+    return replace(request, busy=(*request.busy, *slots))
 
 
 class _FleetPlanning:
@@ -164,126 +187,83 @@ class _FleetPlanning:
         self.requests, self.first, self.step = requests, requests[0], step
         self.pools = self.first.fleet.pools
         self.place = {pool.name: index for index, pool in enumerate(self.pools)}
-        self.ways = [self._ways(request) for request in requests]
         self.options: list[Option | None] = [None] * len(requests)
         self.alone: list[int] = []
+        self.breaches: list[tuple[str, ...]] = [()] * len(requests)
+        self.ways = [self._ways(request) for request in requests]
 
     def made(self) -> FleetPlan:
         """Pack what can be moved, lay it out exactly, and plan the rest around it."""
-        fixed = [place for place, ways in enumerate(self.ways) if not ways]
-        for place in fixed:
-            self._plan_alone(place)
-        moved = [place for place, ways in enumerate(self.ways) if ways]
-        packing = self._pack(moved) if moved else None
-        if packing is not None:
-            for index in np.argsort(packing.start, kind="stable").tolist():
-                self._lay_out(moved[index], packing, index)
+        moved = [place for place, own in enumerate(self.ways) if own]
+        # What is fixed keeps its place, and the others go around it.
+        for place, own in enumerate(self.ways):
+            if not own:
+                self._plan_alone(place)
+        packed_g, bound_g = self._pack_all(moved) if moved else (0.0, 0.0)
         over = over_capacity(self.first.fleet, self.options, self.first.busy)
-        for place in (*(p for p in moved if self.options[p] is None), *over):
+        nowhere = [place for place in moved if self.options[place] is None]
+        for place in sorted({*nowhere, *over}, key=lambda place: self.requests[place].deadline):
             self._plan_alone(place)
-        self._plan_chains()
+        self._plan_anew(moved)
         options = tuple(option for option in self.options if option is not None)
         crowded = set(over_capacity(self.first.fleet, self.options, self.first.busy))
-        queued = [
-            place
-            for place, option in enumerate(options)
-            if option.start > option.latest_safe_start or place in crowded
-        ]
         return FleetPlan(
             options=options,
             alone=tuple(dict.fromkeys(self.alone)),
-            queued=tuple(queued),
-            packed_g=packing.cost if packing else 0.0,
-            bound_g=packing.bound if packing else 0.0,
+            queued=tuple(
+                place
+                for place, option in enumerate(options)
+                if option.start > option.latest_safe_start or place in crowded
+            ),
+            breaches=tuple(self.breaches),
+            packed_g=packed_g,
+            bound_g=bound_g,
+            _requests=tuple(self.requests),
         )
 
     # -- in steps ------------------------------------------------------------------------------
 
-    def _seconds(self, moment: datetime) -> float:
-        return (moment - self.first.now) / self.step
-
-    def _ways(self, request: Request) -> dict[int, _Way]:
+    def _ways(self, request: Request) -> dict[int, Way]:
         """Return how a request can be packed, by place of the pool; none where it is fixed."""
-        if not request.may_wait or request.policy.strategy is not Strategy.CLEANEST:
-            return {}
-        refusals = Refusals()
-        choices = [permitted(request, stage, refusals) for stage in request.workload.stages]
-        found: dict[int, _Way] = {}
-        limit = self._limit(request)
-        for pools in itertools.product(*choices):
-            way = self._way(request, request.chain(pools))
-            if way is not None and sum(one.flat_usd for one in way.chain.windows) <= limit:
-                place = self.place[self._counted(way.chain).name]
-                if place not in found or way.rank < found[place].rank:
-                    found[place] = way
+        return {self.place[way.pool.name]: way for way in ways(request, self.step)}
+
+    def _pack_all(self, moved: Sequence[int]) -> tuple[float, float]:
+        """Pack all that can be moved; return emissions and bound of those that keep them low."""
+        packing = self._pack(moved)
+        where = [
+            (place, self.ways[place][column], step)
+            for place, column, step in zip(
+                moved, packing.pool.tolist(), packing.start.tolist(), strict=True
+            )
+            if column >= 0
+        ]
+        cleanest = [(place, way.value_at(step)) for place, way, step in where if not way.by_cost]
+        found = packing.cost, packing.bound
+        if len(cleanest) < len(where):
+            # Others only take capacity from them: what bounds them alone bounds them here too.
+            alone = self._pack([place for place, _ in cleanest]) if cleanest else None
+            proven = alone.bound if alone is not None and not len(alone.unplaced) else 0.0
+            found = sum(value for _, value in cleanest), proven
+        for place, way, step in where:
+            self._lay_out(place, way, step)
         return found
-
-    def _level(self, zone: str) -> float:
-        series = self.first.outlook.intensity.get(zone)
-        return float(np.mean(series.known)) if series is not None and series.known else 0.0
-
-    @staticmethod
-    def _limit(request: Request) -> float:
-        """Return what a request may cost in USD, with room for rounding."""
-        stages = request.workload.stages
-        home = request.chain([request.fleet.home_pool(stage) for stage in stages])
-        at_home = (request.baseline or home.option(request.earliest, request.deadline)).usd
-        limit = request.policy.cost_limit(home.flat_usd if at_home is None else at_home)
-        return limit + abs(limit) * SAME
-
-    @staticmethod
-    def _counted(chain: Chain) -> Pool:
-        heavy = [window for window in chain.windows if window.stage.heavy]
-        return max(heavy or chain.windows, key=lambda window: window.kwh).pool
-
-    def _way(self, request: Request, chain: Chain) -> _Way | None:
-        earliest = math.ceil(self._seconds(request.earliest) - 1e-9)
-        latest = math.floor(self._seconds(request.deadline - chain.needed) + 1e-9)
-        counted = self._counted(chain)
-        series = request.outlook.intensity.get(counted.place.zone)
-        if latest < earliest or series is None:
-            return None
-        window = next(one for one in chain.windows if one.pool is counted)
-        seconds = self.step.total_seconds()
-        duration = max(1, math.ceil(window.end_p95 / seconds - 1e-9))
-        drawing = min(duration, max(1, round(window.seconds / seconds)))
-        # What does not hang on the time, or hardly: transfer, hardware, the other stages.
-        fixed = chain.embodied_g
-        for one in chain.windows:
-            weights = one.weights(one.parts[0], request.home_zone)
-            fixed += sum(kwh * self._level(zone) for zone, kwh in weights)
-        fixed -= window.kwh * self._level(window.zone)
-        return _Way(chain, earliest, latest, duration, drawing, window.kwh / drawing, fixed)
 
     def _pack(self, moved: Sequence[int]) -> Packing:
         shape = (len(moved), len(self.pools))
-        duration, drawing = np.ones(shape, np.int64), np.ones(shape, np.int64)
-        energy, fixed = np.zeros(shape), np.zeros(shape)
-        allowed = np.zeros(shape, np.bool_)
-        earliest = np.array([min(w.earliest for w in self.ways[p].values()) for p in moved])
-        # Of unlike pools the tightest counts: a start is safe in all of them.
-        latest = np.array([min(w.latest for w in self.ways[p].values()) for p in moved])
+        earliest, latest = np.zeros(shape, np.int64), np.full(shape, -1, np.int64)
+        held, permitted = np.ones(shape, np.int64), np.zeros(shape, np.bool_)
+        values: list[NDArray[np.float64]] = []
         for row, place in enumerate(moved):
-            for column, way in self.ways[place].items():
-                allowed[row, column] = True
-                duration[row, column], drawing[row, column] = way.duration, way.drawing
-                energy[row, column], fixed[row, column] = way.g_per_step, way.fixed_g
-        steps = int((latest + np.where(allowed, duration, 0).max(axis=1)).max())
-        jobs = Jobs(earliest, latest, duration, energy, fixed, allowed, drawing)
-        intensity, known = self._intensity(steps)
-        capacity = np.where(known, self._capacity(steps), 0)
-        return pack(jobs, intensity, capacity)
-
-    def _intensity(self, steps: int) -> tuple[NDArray[np.float64], NDArray[np.bool_]]:
-        """Return the mean of each step in each pool's zone, and whether it is known."""
-        seconds = self.step.total_seconds()
-        starts = self.first.now.timestamp() + seconds * np.arange(steps, dtype=np.float64)
-        rows = []
-        for pool in self.pools:
-            series = self.first.outlook.intensity.get(pool.place.zone)
-            rows.append(np.full(steps, np.nan) if series is None else series.means(starts, seconds))
-        found = np.array(rows)
-        return np.nan_to_num(found), np.isfinite(found)
+            for column, way in sorted(self.ways[place].items()):
+                permitted[row, column] = True
+                earliest[row, column] = way.first + way.lead
+                latest[row, column] = way.first + way.lead + len(way.values) - 1
+                held[row, column] = way.held
+                values.append(way.values)
+        steps = int(np.where(permitted, latest + held, 0).max())
+        q = placements(earliest, latest, held, permitted, self._capacity(steps))
+        q.grams[:] = np.concatenate(values)
+        return packed(weighed(q))
 
     def _capacity(self, steps: int) -> NDArray[np.int64]:
         """Return free slots by pool and step, less what others and fixed requests hold."""
@@ -307,62 +287,48 @@ class _FleetPlanning:
 
     # -- exactly -------------------------------------------------------------------------------
 
-    def _lay_out(self, place: int, packing: Packing, index: int) -> None:
-        """Lay a packed request out; leave it for later where a limit does not hold then."""
-        column = int(packing.pool[index])
-        if column < 0:
-            return
-        request, way = self.requests[place], self.ways[place][column]
-        start = self.first.now + self.step * int(packing.start[index])
+    def _lay_out(self, place: int, way: Way, step: int) -> None:
+        """Lay a packed request out, its slot in a step."""
+        request = self.requests[place]
+        start = self.first.now + self.step * (step - way.lead)
         option = way.chain.option(start, request.deadline)
-        policy = request.policy
-        limit = self._limit(request)
-        if limit < math.inf and (option.usd is None or option.usd > limit):
-            return
-        if option.g is None or option.start > option.latest_safe_start:
-            return
-        ceiling = policy.max_g_per_kwh
-        if ceiling and option.g_per_kwh is not None and option.g_per_kwh > ceiling:
-            return
-        if policy.min_saving_percent or policy.freshness_g_per_hour:
-            return  # what is worth a move is for the planner to say
         self.options[place] = option
+        self.breaches[place] = tuple(Planning(request).breaches(way.chain, option))
 
-    def _plan_chains(self) -> None:
-        """Plan anew, around all others, what was packed as one heavy stage that runs whole.
+    def _plan_anew(self, moved: Sequence[int]) -> None:
+        """Plan anew, around all others, what can be better at other moments or in other pools.
 
-        Those are chains of several heavy stages and stages that can pause. The best is kept of
-        three plans: from where they were packed, the tightest first, and first come, first served.
+        Where stages can pause or a chain has several heavy ones, the best is kept of three plans:
+        from where they were packed, the tightest first, and first come, first served.
         """
-        chains = [
-            place
-            for place, request in enumerate(self.requests)
-            if self.ways[place] and (_heavy(request) > 1 or pausing(request))
-        ]
-        if not chains or len(self.requests) > _FEW:
+        if len(self.requests) > _FEW:
             return
-        self._improve(chains)
-        best = self.options, self.alone
+        chains = [p for p in moved if _heavy(self.requests[p]) > 1 or pausing(self.requests[p])]
+        self._improve(moved, _SWEEPS if chains else 1)
+        if not chains:
+            return
+        best = self.options, self.alone, self.breaches
         for order in (sorted(chains, key=lambda p: self.requests[p].deadline), chains):
-            self.options, self.alone = [*best[0]], [*best[1]]
+            self.options, self.alone, self.breaches = [*best[0]], [*best[1]], [*best[2]]
             for place in chains:
                 self.options[place] = None
             for place in order:
                 self._plan_alone(place)
-            self._improve(chains)
+            self._improve(chains, _SWEEPS)
             if self._worth(self.options) < self._worth(best[0]):
-                best = self.options, self.alone
-        self.options, self.alone = best
+                best = self.options, self.alone, self.breaches
+        self.options, self.alone, self.breaches = best
 
-    def _improve(self, chains: Sequence[int]) -> None:
+    def _improve(self, places: Sequence[int], sweeps: int) -> None:
         """Plan one after the other anew, as long as that gains."""
-        for _ in range(_SWEEPS):
+        for _ in range(sweeps):
             gained = False
-            for place in chains:
-                before = self.options[place]
+            for place in places:
+                before, broken = self.options[place], self.breaches[place]
                 self._plan_alone(place)
-                if self._worth([before]) <= self._worth([self.options[place]]):
-                    self.options[place] = before
+                worth = len(self.breaches[place]), *self._worth([self.options[place]])
+                if (len(broken), *self._worth([before])) <= worth:
+                    self.options[place], self.breaches[place] = before, broken
                     self.alone.pop()
                 else:
                     gained = True
@@ -379,10 +345,8 @@ class _FleetPlanning:
     def _plan_alone(self, place: int) -> None:
         """Plan one request around all others, exactly."""
         self.options[place] = None
-        request = self.requests[place]
-        others = (slot for option in self.options if option is not None for slot in option.slots)
-        around = replace(request, busy=(*self.first.busy, *others))
-        self.options[place] = plan(around).chosen
+        found = plan(_around(self.requests[place], self.options))
+        self.options[place], self.breaches[place] = found.chosen, found.breaches
         self.alone.append(place)
 
 

@@ -32,15 +32,14 @@ class Problem(NamedTuple):
     """What is to be packed; see :class:`carbon._packing.Jobs` for the units.
 
     Attributes:
-        earliest: First start, by job.
-        latest: Last start, by job.
+        earliest: First start, by job and pool.
+        latest: Last start, by job and pool.
         duration: Steps for which it holds a slot, by job and pool.
-        drawing: Steps from the start on in which it draws energy, by job and pool.
-        energy: kWh a step, by job and pool.
-        fixed: Grams, by job and pool.
+        row: Where in ``grams`` its starts begin, by job and pool.
+        grams: What each placement costs; infinite where it may not be.
         permitted: By job and pool.
-        intensity: Grams per kWh, by pool and step.
-        sums: Running sums of the intensity, one longer than it.
+        opens: First start in any pool, by job.
+        closes: Last start in any pool, by job.
         capacity: Jobs at a time, by pool and step.
         penalty: What one job without a place weighs; far above any difference in cost.
         tiny: A difference in cost that is no more than rounding.
@@ -51,12 +50,11 @@ class Problem(NamedTuple):
     earliest: Integers
     latest: Integers
     duration: Integers
-    drawing: Integers
-    energy: Floats
-    fixed: Floats
+    row: Integers
+    grams: Floats
     permitted: Flags
-    intensity: Floats
-    sums: Floats
+    opens: Integers
+    closes: Integers
     capacity: Integers
     penalty: float
     tiny: float
@@ -81,10 +79,28 @@ class Plan(NamedTuple):
 @compiled
 def cost(q: Problem, j: int, p: int, s: int) -> float:
     """Return the grams of one placement."""
-    kwh: float = q.energy[j, p]
-    grams: float = q.fixed[j, p]
-    grams += kwh * (q.sums[p, s + q.drawing[j, p]] - q.sums[p, s])
+    grams: float = q.grams[q.row[j, p] + s - q.earliest[j, p]]
     return grams
+
+
+@compiled
+def tabulate(q: Problem, drawing: Integers, energy: Floats, fixed: Floats, sums: Floats) -> None:
+    """Write what each placement costs that draws its energy evenly from the start on.
+
+    Args:
+        q: The problem; its costs are written.
+        drawing: Steps from the start on in which a job draws energy, by job and pool.
+        energy: kWh a step, by job and pool.
+        fixed: Grams, by job and pool.
+        sums: Running sums of the intensity, by pool and step.
+    """
+    for j in range(q.duration.shape[0]):
+        for p in range(q.duration.shape[1]):
+            if q.permitted[j, p]:
+                row, first, a = q.row[j, p], q.earliest[j, p], drawing[j, p]
+                for s in range(first, q.latest[j, p] + 1):
+                    drawn = sums[p, s + a] - sums[p, s]
+                    q.grams[row + s - first] = fixed[j, p] + energy[j, p] * drawn
 
 
 @compiled
@@ -132,9 +148,10 @@ def extremes(q: Problem, low: Floats, high: Floats) -> None:
         low[j], high[j] = np.inf, -np.inf
         for p in range(q.duration.shape[1]):
             if q.permitted[j, p]:
-                for s in range(q.earliest[j], q.latest[j] + 1):
+                for s in range(q.earliest[j, p], q.latest[j, p] + 1):
                     value = cost(q, j, p, s)
-                    low[j], high[j] = min(low[j], value), max(high[j], value)
+                    if value < np.inf:
+                        low[j], high[j] = min(low[j], value), max(high[j], value)
 
 
 @compiled
@@ -154,22 +171,20 @@ def respond(
     for k in range(len(jobs)):
         j = jobs[k]
         best, where = np.inf, 0
-        first, last = q.earliest[j], q.latest[j]
         for p in range(q.duration.shape[1]):
             if q.permitted[j, p]:
-                d, a, e, least = q.duration[j, p], q.drawing[j, p], q.energy[j, p], np.inf
-                for s in range(first, last + 1):
-                    grams = e * (q.sums[p, s + a] - q.sums[p, s])
-                    least = min(least, grams + (price_sums[p, s + d] - price_sums[p, s]))
-                least += q.fixed[j, p]
+                d, first, least = q.duration[j, p], q.earliest[j, p], np.inf
+                shift = q.row[j, p] - first
+                for s in range(first, q.latest[j, p] + 1):
+                    found = q.grams[shift + s] + (price_sums[p, s + d] - price_sums[p, s])
+                    least = min(least, found)
                 if least < best:
                     best, where = least, p
         # The start in a loop of its own: the loop above then needs no branch.
-        d, a, e = q.duration[j, where], q.drawing[j, where], q.energy[j, where]
-        least, when = np.inf, first
-        for s in range(first, last + 1):
-            grams = e * (q.sums[where, s + a] - q.sums[where, s])
-            found = grams + (price_sums[where, s + d] - price_sums[where, s])
+        d, first = q.duration[j, where], q.earliest[j, where]
+        shift, least, when = q.row[j, where] - first, np.inf, first
+        for s in range(first, q.latest[j, where] + 1):
+            found = q.grams[shift + s] + (price_sums[where, s + d] - price_sums[where, s])
             if found < least:
                 least, when = found, s
         value[j], pool[j], start[j] = best, where, when
@@ -247,21 +262,19 @@ def _asking(q: Problem, plan: Plan, price: Floats, rise: Floats, p: int, t: int)
 def _cheapest(q: Problem, asking: Floats, j: int) -> tuple[int, int]:
     """Return pool and start of the best placement at prices that change from job to job."""
     best, where, when = np.inf, -1, -1
-    first, last = q.earliest[j], q.latest[j]
     for p in range(q.duration.shape[1]):
         if not q.permitted[j, p]:
             continue
-        d, a, e, value = q.duration[j, p], q.drawing[j, p], q.energy[j, p], q.fixed[j, p]
+        d, first, asked = q.duration[j, p], q.earliest[j, p], 0.0
+        shift = q.row[j, p] - first
         for t in range(first, first + d):
-            value += asking[p, t]
-        value += e * (q.sums[p, first + a] - q.sums[p, first])
-        if value < best:
-            best, where, when = value, p, first
-        for s in range(first, last):
-            leaves = e * q.intensity[p, s] + asking[p, s]
-            value += (e * q.intensity[p, s + a] + asking[p, s + d]) - leaves
+            asked += asking[p, t]
+        for s in range(first, q.latest[j, p] + 1):
+            if s > first:
+                asked += asking[p, s + d - 1] - asking[p, s - 1]
+            value = q.grams[shift + s] + asked
             if value < best:
-                best, where, when = value, p, s + 1
+                best, where, when = value, p, s
     return where, when
 
 
@@ -311,24 +324,20 @@ def evict(q: Problem, plan: Plan, order: Integers) -> None:
 def cheapest_free(q: Problem, plan: Plan, j: int) -> tuple[float, int, int]:
     """Return cost, pool and start of the best placement in free capacity; pool -1 if none."""
     best, where, when = np.inf, -1, -1
-    first, last = q.earliest[j], q.latest[j]
     for p in range(q.duration.shape[1]):
         if not q.permitted[j, p]:
             continue
-        d, a, e, value = q.duration[j, p], q.drawing[j, p], q.energy[j, p], q.fixed[j, p]
-        full = -1
+        d, first, full = q.duration[j, p], q.earliest[j, p], -1
+        shift = q.row[j, p] - first
         for t in range(first, first + d - 1):
             if plan.used[p, t] >= q.capacity[p, t]:
                 full = t
-        value += e * (q.sums[p, first + a - 1] - q.sums[p, first])
-        for s in range(first, last + 1):
+        for s in range(first, q.latest[j, p] + 1):
             t = s + d - 1
-            value += e * q.intensity[p, s + a - 1]
             if plan.used[p, t] >= q.capacity[p, t]:
                 full = t
-            if full < s and value < best:
-                best, where, when = value, p, s
-            value -= e * q.intensity[p, s]
+            if full < s and q.grams[shift + s] < best:
+                best, where, when = q.grams[shift + s], p, s
     return best, where, when
 
 

@@ -87,8 +87,8 @@ def _windows(
     for k in range(len(jobs)):
         j = jobs[k]
         if q.permitted[j, p]:
-            first[k] = max(q.earliest[j], low)
-            last[k] = min(q.latest[j], high - q.duration[j, p])
+            first[k] = max(q.earliest[j, p], low)
+            last[k] = min(q.latest[j, p], high - q.duration[j, p])
             if last[k] >= first[k]:
                 top = max(top, last[k] + q.duration[j, p])
         tops[k] = top
@@ -151,7 +151,7 @@ def fill(q: Problem, plan: Plan, jobs: Integers, worth: Floats, pools: Integers)
     """
     for p in pools:
         waiting = jobs[plan.pool[jobs] < 0]
-        starts = best_lane(q, plan, p, waiting, worth[waiting], 0, q.intensity.shape[1])
+        starts = best_lane(q, plan, p, waiting, worth[waiting], 0, q.capacity.shape[1])
         for k in range(len(waiting)):
             if starts[k] >= 0:
                 occupy(q, plan, waiting[k], p, starts[k])
@@ -244,17 +244,17 @@ def exchange(q: Problem, plan: Plan, jobs: Integers, width: int, seed: int) -> N
         seed: Decides where stretches begin and which jobs make up a lane.
     """
     np.random.seed(seed)  # noqa: NPY002 - numba knows no other generator that it can seed
-    steps = q.intensity.shape[1]
+    steps = q.capacity.shape[1]
     longest = np.zeros(len(jobs), np.int64)
     for k in range(len(jobs)):
-        longest[k] = q.latest[jobs[k]] + q.duration[jobs[k]].max()
+        longest[k] = q.closes[jobs[k]] + q.duration[jobs[k]].max()
     offset = np.random.randint(0, width)  # noqa: NPY002
     for begin in range(-offset, steps, max(1, width // 2)):
         low, high = max(0, begin), min(steps, begin + width)
-        near = jobs[(longest > low) & (q.earliest[jobs] < high)]
+        near = jobs[(longest > low) & (q.opens[jobs] < high)]
         if len(near) == 0:
             continue
-        for p in np.random.permutation(q.intensity.shape[0]):  # noqa: NPY002
+        for p in np.random.permutation(q.capacity.shape[0]):  # noqa: NPY002
             lanes = q.capacity[p, low:high].max()
             for _ in range(lanes):
                 skip = np.random.randint(0, lanes)  # noqa: NPY002

@@ -125,13 +125,17 @@ def pack(
     Raises:
         BadInput: Something is missing, not a number or does not fit together.
     """
-    q = problem(jobs, intensity, capacity)
+    return packed(problem(jobs, intensity, capacity), after)
+
+
+def packed(q: Problem, after: Packing | None = None) -> Packing:
+    """Place all jobs of a problem; see :func:`pack`."""
     if not len(q.earliest):
         nobody = np.zeros(0, np.int64)
-        return Packing(nobody, nobody, cost=0.0, bound=0.0, prices=np.zeros_like(q.intensity))
+        return Packing(nobody, nobody, cost=0.0, bound=0.0, prices=np.zeros(q.capacity.shape))
     if after is not None:
         return _Packer(q, _checked(after, q).prices).mend(after)
-    return _Packer(q, np.zeros_like(q.intensity)).make()
+    return _Packer(q, np.zeros(q.capacity.shape)).make()
 
 
 class _Packer:
@@ -141,13 +145,12 @@ class _Packer:
         self.q = q
         self.prices = prices
         self.n = len(q.earliest)
-        self.pools = len(q.intensity)
+        self.pools = len(q.capacity)
         self.everyone = np.arange(self.n)
-        self.by_window = np.argsort(q.earliest + q.latest, kind="stable")
+        self.by_window = np.argsort(q.opens + q.closes, kind="stable")
         self.chance = np.random.default_rng(0)
         self.unit = q.typical / np.maximum(q.capacity, 1)
-        windows = (q.latest - q.earliest + 1) * q.permitted.sum(axis=1)
-        self.work = max(1, int(windows.sum()))
+        self.work = max(1, int(np.where(q.permitted, q.latest - q.earliest + 1, 0).sum()))
         self.proven = (np.ones(self.n, np.bool_), -np.inf)  # for plans that place these jobs
         many = self.work > _MANY
         self.patient, self.growth = (0.7, _GROWTH**2) if many else (0.0, _GROWTH)
@@ -264,7 +267,7 @@ class _Packer:
 
     def _answers(self, prices: Floats) -> tuple[Floats, Integers, Integers]:
         """Return value, pool and start of each job's best placement at given prices."""
-        sums = np.zeros_like(self.q.sums)
+        sums = np.zeros((self.pools, prices.shape[1] + 1))
         kernels.running_sums(prices, sums)
         value = np.empty(self.n)
         pool, start = np.empty(self.n, np.int64), np.empty(self.n, np.int64)
@@ -341,8 +344,8 @@ class _Packer:
         return self._settle(plan)
 
     def _improve(self, plan: Plan) -> Plan:
-        span = self.q.latest - self.q.earliest + self.q.duration.max(axis=1)
-        width = int(min(self.q.intensity.shape[1], max(2, 4 * span.mean())))
+        span = self.q.closes - self.q.opens + self.q.duration.max(axis=1)
+        width = int(min(self.q.capacity.shape[1], max(2, 4 * span.mean())))
         price = max(1, 8 * self._lanes() * self.work // self.pools)
         for turn in range(min(16, _WORK // price)):
             before = self._value(plan)
@@ -381,11 +384,11 @@ def _checked(after: Packing, q: Problem) -> Packing:
         raise BadInput(
             "after", "its prices are not all numbers of 0 or more", "Give a packing as it was made."
         )
-    if after.prices.shape != q.intensity.shape or known > len(q.earliest):
+    if after.prices.shape != q.capacity.shape or known > len(q.earliest):
         raise BadInput(
             "after",
             f"it has {known} jobs and prices of shape {after.prices.shape}; now there are "
-            f"{len(q.earliest)} jobs, and pools and steps are {q.intensity.shape}",
+            f"{len(q.earliest)} jobs, and pools and steps are {q.capacity.shape}",
             "Give a packing of the first of these jobs in the same steps, or none.",
         )
     return after

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from carbon._errors import BadInput
-from carbon._kernels import Flags, Floats, Integers, Problem, extremes, running_sums
+from carbon._kernels import Flags, Floats, Integers, Problem, extremes, running_sums, tabulate
 
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
@@ -25,8 +25,8 @@ class Jobs:
     """Jobs that are to be placed; each runs whole, in one pool.
 
     Attributes:
-        earliest: First step in which a job may start; one per job.
-        latest: Last step in which it may start, e.g. its latest safe start; one per job.
+        earliest: First step in which a job may start; one per job, or by job and pool.
+        latest: Last step in which it may start, e.g. its latest safe start; likewise.
         duration: Steps that it runs, by job and pool.
         energy: kWh that it uses in each step, PUE included, by job and pool.
         fixed: What it costs in a pool whenever it runs, in gCO2e, by job and pool: transfer,
@@ -65,34 +65,64 @@ def problem(jobs: Jobs, intensity: ArrayLike, capacity: ArrayLike) -> Problem:
             "Give one row per pool, one column per step.",
         )
     pools, steps = grams.shape
-    earliest = _whole("earliest", jobs.earliest, None)
-    if earliest.ndim != 1:
-        raise BadInput("earliest", f"its shape is {earliest.shape}", "Give one number per job.")
-    by_pool = (len(earliest), pools)
-    permitted = _flags("permitted", jobs.permitted, by_pool)
-    duration = np.where(permitted, _whole("duration", jobs.duration, by_pool, permitted), 1)
+    permitted = _permitted(jobs.permitted, pools)
+    earliest = _by_pool("earliest", jobs.earliest, permitted)
+    latest = _by_pool("latest", jobs.latest, permitted)
+    duration = _whole("duration", jobs.duration, permitted.shape, permitted)
     drawing = duration
     if jobs.drawing is not None:
-        drawing = np.where(permitted, _whole("drawing", jobs.drawing, by_pool, permitted), 1)
-    q = Problem(
+        drawing = _whole("drawing", jobs.drawing, permitted.shape, permitted)
+    energy = np.where(permitted, _numbers("energy", jobs.energy, permitted.shape, permitted), 0.0)
+    fixed = np.where(permitted, _numbers("fixed", jobs.fixed, permitted.shape, permitted), 0.0)
+    limit = _whole("capacity", capacity, grams.shape)
+    q = placements(earliest, latest, duration, permitted, limit)
+    _refuse("energy", (energy < 0).any(axis=1), "job {} has a negative one", "Use 0 or more.")
+    _refuse(
+        "drawing",
+        (permitted & ((drawing < 1) | (drawing > duration))).any(axis=1),
+        "job {} uses energy in no step, or after its slot",
+        "Use 1 to its duration.",
+    )
+    sums = np.zeros((pools, steps + 1))
+    running_sums(grams, sums)
+    tabulate(q, drawing, energy, fixed, sums)
+    return weighed(q)
+
+
+def placements(
+    earliest: Integers, latest: Integers, duration: Integers, permitted: Flags, capacity: Integers
+) -> Problem:
+    """Return a problem whose costs are still to be written, and then :func:`weighed`.
+
+    Args:
+        earliest: First start, by job and pool.
+        latest: Last start, by job and pool.
+        duration: Steps for which a slot is held, by job and pool.
+        permitted: By job and pool; the others are not read where it is not.
+        capacity: By pool and step.
+
+    Raises:
+        BadInput: Something does not fit the rest, or leaves a job no placement.
+    """
+    _refuse_what_cannot_be(earliest, latest, duration, permitted, capacity)
+    earliest, latest = np.where(permitted, earliest, 0), np.where(permitted, latest, -1)
+    starts = latest - earliest + 1
+    row = np.cumsum(starts).reshape(starts.shape) - starts
+    return Problem(
         earliest=earliest,
-        latest=_whole("latest", jobs.latest, earliest.shape),
-        duration=duration,
-        drawing=drawing,
-        energy=np.where(permitted, _numbers("energy", jobs.energy, by_pool, permitted), 0.0),
-        fixed=np.where(permitted, _numbers("fixed", jobs.fixed, by_pool, permitted), 0.0),
+        latest=latest,
+        duration=np.where(permitted, duration, 1),
+        row=row,
+        grams=np.zeros(starts.sum()),
         permitted=permitted,
-        intensity=grams,
-        sums=np.zeros((pools, steps + 1)),
-        capacity=np.minimum(_whole("capacity", capacity, grams.shape), len(earliest)),
+        opens=np.where(permitted, earliest, _LARGEST).min(axis=1, initial=_LARGEST),
+        closes=latest.max(axis=1, initial=-1),
+        capacity=np.minimum(capacity, len(earliest)),
         penalty=0.0,
         tiny=0.0,
         typical=1.0,
         ceiling=0.0,
     )
-    _refuse_what_cannot_be(q)
-    running_sums(grams, q.sums)
-    return _weighed(q)
 
 
 def only(q: Problem, some: Flags) -> Problem:
@@ -101,58 +131,56 @@ def only(q: Problem, some: Flags) -> Problem:
         earliest=q.earliest[some],
         latest=q.latest[some],
         duration=q.duration[some],
-        drawing=q.drawing[some],
-        energy=q.energy[some],
-        fixed=q.fixed[some],
+        row=q.row[some],
         permitted=q.permitted[some],
+        opens=q.opens[some],
+        closes=q.closes[some],
     )
 
 
 def still_allowed(q: Problem, pool: Integers, start: Integers) -> Flags:
     """Return which places of the first jobs are in their window and in a pool that they may use."""
     known = np.arange(len(pool))
-    placed = (pool >= 0) & (pool < len(q.intensity))
-    permitted = q.permitted[known, np.where(placed, pool, 0)]
-    in_window = (start >= q.earliest[known]) & (start <= q.latest[known])
-    return placed & permitted & in_window
+    placed = (pool >= 0) & (pool < len(q.capacity))
+    where = np.where(placed, pool, 0)
+    first, last = q.earliest[known, where], q.latest[known, where]
+    fits: Flags = placed & q.permitted[known, where] & (start >= first) & (start <= last)
+    rows = q.row[known, where] + start - first
+    fits[fits] &= np.isfinite(q.grams[rows[fits]])
+    return fits
 
 
-def _refuse_what_cannot_be(q: Problem) -> None:
-    steps = q.intensity.shape[1]
-    negative = "{} has a negative one"
-    _refuse("capacity", (q.capacity < 0).any(axis=1), f"pool {negative}", "Use 0 or more.")
-    _refuse("energy", (q.energy < 0).any(axis=1), f"job {negative}", "Use 0 or more.")
-    _refuse("duration", (q.duration < 1).any(axis=1), "job {} runs for no step", "Use 1 or more.")
-    _refuse(
-        "drawing",
-        ((q.drawing < 1) | (q.drawing > q.duration)).any(axis=1),
-        "job {} uses energy in no step, or after its slot",
-        "Use 1 to its duration.",
-    )
-    _refuse("earliest", q.earliest < 0, "job {} starts before step 0", "Use 0 or more.")
+def _refuse_what_cannot_be(
+    earliest: Integers, latest: Integers, duration: Integers, permitted: Flags, capacity: Integers
+) -> None:
+    steps = capacity.shape[1]
+    _refuse("capacity", (capacity < 0).any(axis=1), "pool {} has a negative one", "Use 0 or more.")
+    wrong = permitted & (duration < 1)
+    _refuse("duration", wrong.any(axis=1), "job {} runs for no step", "Use 1 or more.")
+    wrong = permitted & (earliest < 0)
+    _refuse("earliest", wrong.any(axis=1), "job {} starts before step 0", "Use 0 or more.")
     _refuse(
         "latest",
-        q.latest < q.earliest,
+        (permitted & (latest < earliest)).any(axis=1),
         "job {} has to start before it may",
         "Use its earliest start or a later step; a job without slack has both alike.",
     )
     _refuse(
         "permitted",
-        ~q.permitted.any(axis=1),
+        ~permitted.any(axis=1),
         "job {} may run in no pool",
         "Permit a pool, or leave the job out: residency is never worked around.",
     )
-    longest = np.where(q.permitted, q.duration, 0).max(axis=1, initial=0)
     _refuse(
         "latest",
-        q.latest + longest > steps,
+        (permitted & (latest + duration > steps)).any(axis=1),
         f"job {{}} would still run after the last of {steps} steps",
         "Let it start earlier, or give intensity and capacity for more steps.",
     )
 
 
-def _weighed(q: Problem) -> Problem:
-    """Add what follows from the least and the highest cost of each job."""
+def weighed(q: Problem) -> Problem:
+    """Return a problem with what follows from the least and the highest cost of each job."""
     low, high = np.zeros(len(q.earliest)), np.zeros(len(q.earliest))
     extremes(q, low, high)
     widest = float(max((high - low).max(initial=0.0), np.abs(high).max(initial=0.0), 1e-12))
@@ -170,6 +198,20 @@ def _refuse(field: str, wrong: Flags | np.bool_, what: str, fix: str) -> None:
     """Refuse the first job or pool that is wrong."""
     if wrong.any():
         raise BadInput(field, what.format(int(np.argmax(wrong))), fix)
+
+
+def _permitted(flags: ArrayLike, pools: int) -> Flags:
+    found = _array("permitted", flags, None)
+    return _flags("permitted", found, (len(found) if found.ndim else 0, pools))
+
+
+def _by_pool(field: str, values: ArrayLike, permitted: Flags) -> Integers:
+    """Return whole numbers by job and pool, whether given so or one per job."""
+    rows = _array(field, values, None)
+    if rows.ndim == permitted.ndim:
+        return _whole(field, rows, permitted.shape, permitted)
+    found = _whole(field, rows, permitted.shape[:1])
+    return np.broadcast_to(found[:, None], permitted.shape).copy()
 
 
 def _array(field: str, values: ArrayLike, shape: tuple[int, ...] | None) -> np.ndarray:

@@ -6,6 +6,8 @@ import itertools
 import math
 from typing import TYPE_CHECKING, Final, NoReturn
 
+import numpy as np
+
 from carbon._decision import Refusal, Rule
 from carbon._errors import BadInput, ResidencyError
 from carbon._fleet import residency_text
@@ -17,6 +19,7 @@ if TYPE_CHECKING:
 
     from carbon._fleet import Pool
     from carbon._request import Request
+    from carbon._series import IntensitySeries, PriceSeries
     from carbon._workload import Stage
 
 _MOST_SETS: Final = 2000
@@ -92,7 +95,11 @@ def sets(
     names = {pool.name for pools in kept for pool in pools}
     for pool in itertools.chain.from_iterable(permitted):
         if pool.name not in names:
-            refusals.add(pool, Rule.GRID, "even in its best hour others are better for each stage")
+            refusals.add(
+                pool,
+                Rule.GRID,
+                "even in its best hours before the deadline others are better for each stage",
+            )
     return list(itertools.product(*kept))
 
 
@@ -103,15 +110,14 @@ def _ranked(request: Request, stage: Stage, pools: Sequence[Pool]) -> list[Pool]
     def grams(pool: Pool) -> float:
         window = windows[pool.name]
         series = request.outlook.intensity.get(window.zone)
-        known = series.known if series is not None else ()
-        return window.embodied_g + window.kwh * min(known, default=math.inf)
+        return window.embodied_g + window.kwh * _least(request, series, window.seconds)
 
     def usd(pool: Pool) -> float:
         window, price = windows[pool.name], request.energy_price(pool)
         if price is None:
             return window.flat_usd
-        known = price.series.known if price.series is not None else ()
-        return window.flat_usd + window.kwh / 1000.0 * min(known, default=math.inf) * price.rate
+        least = _least(request, price.series, window.seconds)
+        return window.flat_usd + window.kwh / 1000.0 * least * price.rate
 
     def g_per_kwh(pool: Pool) -> float:
         return grams(pool) / windows[pool.name].kwh
@@ -123,6 +129,17 @@ def _ranked(request: Request, stage: Stage, pools: Sequence[Pool]) -> list[Pool]
     home = request.fleet.home
     spare = [pool for pool in pools if pool.name not in needed and pool.region != home]
     return sorted(spare, key=usd if request.policy.strategy is Strategy.CHEAPEST else grams)
+
+
+def _least(request: Request, series: IntensitySeries | PriceSeries | None, seconds: float) -> float:
+    """Return the least mean over a run that is over by the deadline; infinite without any."""
+    if series is None:
+        return math.inf
+    first, last = request.earliest.timestamp(), request.deadline.timestamp() - seconds
+    edges = np.concatenate(([first, last], series.edges, series.edges - seconds))
+    starts = edges[(edges >= first) & (edges <= last)]
+    means = series.means(starts, seconds) if len(starts) else np.array([math.nan])
+    return float(np.nanmin(means)) if np.isfinite(means).any() else math.inf
 
 
 def _nowhere(request: Request, stage: Stage) -> NoReturn:

@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from carbon._candidates import LIMITS, Candidates, Limits, Step, giving_way
-from carbon._decision import Decision, Option, Relaxation, Rule, amount, money
+from carbon._candidates import LIMITS, Candidates, Limits, Placed, Step, giving_way, tabulate
+from carbon._chain import Starts
+from carbon._decision import Decision, Option, Relaxation, Rule, amount, money, span
 from carbon._evaluation import evaluate, pausing, wider
 from carbon._permitted import Refusals, permitted, sets
 from carbon._policy import Strategy
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from carbon._request import Request
 
 _MOST_ALTERNATIVES: Final = 5
+_YES: Final = np.ones(1, np.bool_)
 
 
 def plan(request: Request) -> Decision:
@@ -38,10 +40,20 @@ def plan(request: Request) -> Decision:
         ResidencyError: No permitted pool can run a stage.
         BadInput: The workload does not fit the fleet at all.
     """
-    return _Planning(request).decide()
+    return Planning(request).decide()
 
 
-class _Planning:
+def explain(request: Request, option: Option) -> Decision:
+    """Return the decision for a placement that a plan for many requests has chosen.
+
+    Args:
+        request: Whose placement it is; ``busy`` holds the slots of all others.
+        option: The placement.
+    """
+    return Planning(request).explain(option)
+
+
+class Planning:
     """One decision in the making."""
 
     def __init__(self, request: Request) -> None:
@@ -77,20 +89,40 @@ class _Planning:
             where = "at home" if at_home else "and leaves home out"
             return self._at_once(Rule.POLICY, f"The policy says to run at once {where}.")
         if self.baseline.g is None:
-            return self._at_once(
-                Rule.SIGNAL,
-                "What the run would emit at once at home is not known, so it starts at once.",
-            )
+            why = "What the run would emit at once at home is not known, so it starts at once"
+            return self._at_once(Rule.SIGNAL, f"{why}: {self._unknown_at_home()}.")
         table = evaluate(request, self.chains, self.limits, self.refusals)
         if table is not None:
             return self._choose(table)
         if all(request.deadline - chain.needed < request.earliest for chain in self.chains):
+            least = span(min(chain.needed for chain in self.chains))
             return self._at_once(
-                Rule.DEADLINE, "The deadline leaves no slack, so the run starts at once."
+                Rule.DEADLINE,
+                "The deadline leaves no slack, so the run starts at once: with start-ups and one "
+                f"retry it needs {least}.",
             )
+        unknown = [one.reason for one in self.refusals.all() if one.rule is Rule.SIGNAL]
+        why = f": {unknown[0]}" if unknown else ""
         return self._at_once(
-            Rule.SIGNAL, "The grid is not known well enough, so the run starts at once."
+            Rule.SIGNAL, f"Too little is known of the grid, so the run starts at once{why}."
         )
+
+    def _unknown_at_home(self) -> str:
+        """Say what is not known of home."""
+        request = self.request
+        for window in self.home.windows:
+            series = request.outlook.intensity.get(window.zone)
+            if series is None:
+                return request.outlook.missing.get(window.zone) or (
+                    f"the outlook has no intensity of zone {window.zone}"
+                )
+            end = request.earliest + timedelta(seconds=window.end)
+            if series.known_until < end:
+                return (
+                    f"the outlook for {window.zone} ends at {series.known_until:%a %d %b %H:%M} "
+                    f"UTC, and the run at {end:%a %d %b %H:%M} UTC"
+                )
+        return "the outlook has gaps in that time"
 
     def _limits(self) -> Limits:
         policy, home = self.request.policy, self.baseline
@@ -117,12 +149,20 @@ class _Planning:
                 return self._at_once(Rule.COST, why, table, step)
             if (entry := table.best_or_soonest(step)) is not None:
                 return self._chosen(table, entry, step)
-        return self._at_once(
-            Rule.CAPACITY,
-            "No pool has a free slot before the latest safe start, so the run queues now.",
-            table,
-            Step((Rule.DEADLINE,), others[0].by_cost, waiting=False),
+        # Where only the calendar stands in the way, nothing keeps the run from starting.
+        begin = self.request.earliest.timestamp()
+        names = dict.fromkeys(
+            name
+            for chain in self.chains
+            for name in chain.blackouts(begin, (self.request.deadline - chain.needed).timestamp())
         )
+        why = "No pool has a free slot before the latest safe start, so the run queues now."
+        if names:
+            why = (
+                f"Until the latest safe start no slot is free outside the blackout "
+                f"{' and '.join(names)}. The deadline counts for more, so the run starts now."
+            )
+        return self._at_once(Rule.CAPACITY, why, table, Step(LIMITS[:2], False, waiting=False))
 
     def _home_will_do(self, table: Candidates) -> bool:
         """Tell whether going at once at home keeps every limit but the wish to save."""
@@ -135,22 +175,58 @@ class _Planning:
         least = float(table.values(by_cost=step.by_cost, waiting=step.waiting)[entry])
         chain = table.chain(entry)
         option = chain.option(table.start(entry), self.request.deadline)
-        breaches = tuple(self._breaches(chain, option))
-        rule = self._rule(table, option, least, by_cost=step.by_cost)
+        return self._explained(table, step, chain, option, least)
+
+    def _explained(
+        self, table: Candidates, step: Step, chain: Chain, option: Option, least: float
+    ) -> Decision:
+        """Return the decision for a choice, and what it is worth."""
+        breaches = tuple(self.breaches(chain, option))
+        better = table.better(least, by_cost=step.by_cost)
+        rule = self._rule(table, option, better)
         return self._decision(
             option,
             rule,
-            self._gave_way(option, breaches) or self._reason(rule, option),
+            self._gave_way(option, breaches) or self._reason(table, rule, option, better),
             breaches,
             alternatives=tuple(self._alternatives(table, step, chain)),
-            worth=() if breaches else self._relaxations(table, least, step),
+            worth=() if breaches else self._relaxations(table, option, least, step),
         )
 
-    def _relaxations(self, table: Candidates, least: float, step: Step) -> tuple[Relaxation, ...]:
+    def explain(self, option: Option) -> Decision:
+        """Say why a placement is what it is, when it was chosen elsewhere."""
+        names = tuple(placement.pool for placement in option.placements)
+        chain = next((one for one in self.chains if one.names == names), self.home)
+        paused = any(placement.segments for placement in option.placements)
+        table = evaluate(self.request, self.chains, self.limits, self.refusals)
+        first = giving_way(self.request.policy)[0]
+        if table is None or option.g is None:
+            why = "It starts where a plan for many runs has put it."
+            return self._decision(option, Rule.CAPACITY, why, tuple(self.breaches(chain, option)))
+        at = Starts(self.request, np.array([option.start.timestamp()]))
+        least = option.usd if first.by_cost else option.g
+        if not paused:
+            one = Placed(chain, at.seconds, chain.grams(at), chain.cost(at), _YES, _YES)
+            values = tabulate(self.request, [one], self.limits)
+            least = float(values.values(by_cost=first.by_cost, waiting=first.waiting)[0])
+        worth = option.g if least is None else least
+        return self._explained(table, first, chain, option, worth)
+
+    def _relaxations(
+        self, table: Candidates, option: Option, least: float, step: Step
+    ) -> tuple[Relaxation, ...]:
         more: Mapping[Rule, Candidates] = {}
         if pausing(self.request):
             more = wider(self.request, table, self.limits, step, least)
-        return relaxations(table, self.limits, least, more, by_cost=step.by_cost)
+        emitted = option.usd if step.by_cost else option.g
+        return relaxations(
+            table,
+            self.limits,
+            least,
+            least if emitted is None else emitted,
+            more,
+            by_cost=step.by_cost,
+        )
 
     def _alternatives(
         self, table: Candidates, step: Step, own: Chain | None = None
@@ -190,9 +266,9 @@ class _Planning:
         for place, entry in shown:
             yield table.chains[place].option(table.start(entry), self.request.deadline)
 
-    def _rule(self, table: Candidates, option: Option, least: float, *, by_cost: bool) -> Rule:
+    def _rule(self, table: Candidates, option: Option, better: int | None) -> Rule:
         """Return the limit between the choice and the best placement without limits."""
-        if rule := table.binding(least, by_cost=by_cost):
+        if better is not None and (rule := table.binding(better)):
             return rule
         # Who is up and lets go has to start up again.
         again = self.request.home.startup if self.request.running else timedelta(0)
@@ -213,11 +289,15 @@ class _Planning:
             )
         return ""
 
-    def _reason(self, rule: Rule, option: Option) -> str:
+    def _reason(self, table: Candidates, rule: Rule, option: Option, better: int | None) -> str:
         main = option.main
         there = f"{main.g_per_kwh:.0f} gCO2e/kWh in {main.zone}" if main.g_per_kwh else main.zone
+        if option.g is not None:
+            there = f"{amount(option.g)} at {there}"
         if self.baseline.g:
             there += f"; at once at home the run would emit {amount(self.baseline.g)}"
+        names = table.blackouts(better) if better is not None else ()
+        sale = f", or lie in the blackout {' and '.join(names)}" if names else ""
         best = "The best start and place within all limits"
         if self.request.workload.urgency is Urgency.URGENT:
             best = "Urgent work starts at once, in the best place within all limits"
@@ -225,7 +305,7 @@ class _Planning:
             Rule.GRID: f"{best}: {there}.",
             Rule.DEADLINE: f"The best start is the latest that is still safe: {there}.",
             Rule.COST: f"The best within the cost limit: {there}. Better ones cost too much.",
-            Rule.CAPACITY: f"The best free slot: {there}. Better ones are taken.",
+            Rule.CAPACITY: f"The best free slot: {there}. Better ones are taken{sale}.",
             Rule.INTENSITY: f"The best within the intensity limit: {there}.",
         }[rule]
 
@@ -235,7 +315,7 @@ class _Planning:
         chain = self._last_resort()
         option = chain.option(self.request.earliest, self.request.deadline)
         others = tuple(self._alternatives(table, step)) if table and step else ()
-        breaches = tuple(self._breaches(chain, option))
+        breaches = tuple(self.breaches(chain, option))
         return self._decision(option, rule, reason, breaches, alternatives=others)
 
     def _last_resort(self) -> Chain:
@@ -281,13 +361,14 @@ class _Planning:
             provenance=request.outlook.provenance,
         )
 
-    def _breaches(self, chain: Chain, option: Option) -> Iterator[str]:
+    def breaches(self, chain: Chain, option: Option) -> Iterator[str]:
+        """Say what does not hold for an option."""
         request = self.request
         if option.start > option.latest_safe_start:
             missed = "will be missed" if option.end > request.deadline else "may be missed"
-            late = (option.start - option.latest_safe_start).total_seconds() / 60
+            late = span(option.start - option.latest_safe_start)
             yield (
-                f"deadline: starts {late:.0f} min after the latest safe start, so "
+                f"deadline: starts {late} after the latest safe start, so "
                 f"{request.deadline:%a %d %b %H:%M} UTC {missed}"
             )
         ceiling = request.policy.max_g_per_kwh
@@ -302,5 +383,8 @@ class _Planning:
         start = option.start.timestamp()
         if not chain.free(np.array([start]))[0]:
             names = chain.blackouts(start, start)
-            sale = f" (blackout: {', '.join(names)})" if names else ""
-            yield f"capacity: no slot is free at that time, so the run queues in its pool{sale}"
+            yield (
+                f"capacity: it runs in the blackout {' and '.join(names)}, for lack of other time"
+                if names
+                else "capacity: no slot is free at that time, so the run queues in its pool"
+            )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 from typing import TYPE_CHECKING, Final
 
@@ -13,6 +14,7 @@ if TYPE_CHECKING:
 
     from carbon._candidates import Candidates, Limits
 
+_ROUNDING: Final = 1e-6
 _LIMITS: Final = (Rule.DEADLINE, Rule.CAPACITY, Rule.COST, Rule.INTENSITY)
 
 
@@ -20,6 +22,7 @@ def relaxations(
     table: Candidates,
     limits: Limits,
     least: float,
+    emitted: float,
     wider: Mapping[Rule, Candidates],
     *,
     by_cost: bool,
@@ -29,7 +32,8 @@ def relaxations(
     Args:
         table: All placements.
         limits: The limits.
-        least: Emissions or cost of the choice.
+        least: What the choice is worth: emissions or cost, and the wait.
+        emitted: Its emissions or cost alone.
         wider: What could be had in segments if a limit were wider; all of it keeps the others.
         by_cost: Whether cost was compared.
     """
@@ -38,14 +42,14 @@ def relaxations(
         others = [other for other in LIMITS if other is not rule]
         tables = [] if table.kept[rule].all() else [(table, others)]
         tables += [(wider[rule], list(LIMITS))] if rule in wider else []
-        best, text = least - abs(least) * NOT_WORTH_WAITING, ""
+        best, text, saved = least - abs(least) * NOT_WORTH_WAITING, "", 0.0
         for one, rules in tables:
             entry = one.best(one.mask(rules), by_cost=by_cost)
             if entry is None or (value := float(one.values(by_cost=by_cost)[entry])) >= best:
                 continue
             best, text = value, _text(rule, one, entry, limits, table)
-        if text:
-            saved = least - best
+            saved = emitted - float((one.usd if by_cost else one.grams)[entry])
+        if text and saved > 0:
             told = f"{text} would save {money(saved) if by_cost else amount(saved)}."
             unit = {"saves_usd" if by_cost else "saves_g": saved}
             found.append((saved, Relaxation(rule=rule, text=told, **unit)))
@@ -64,6 +68,13 @@ def _text(rule: Rule, table: Candidates, entry: int, limits: Limits, asked: Cand
         pools = {pool.name: None for pool in real.pools_without_room(float(table.starts[entry]))}
         return f"A free slot in {' and '.join(pools)}"
     if rule is Rule.COST:
-        return f"{money(float(table.usd[entry]) - limits.usd)} more of cost limit"
+        return f"{money(_enough(float(table.usd[entry]) - limits.usd, 2))} more of cost limit"
     g_per_kwh = (table.grams[entry] - chain.embodied_g) / chain.kwh
-    return f"An intensity limit of {g_per_kwh:.1f} instead of {limits.g_per_kwh:g} gCO2e/kWh"
+    wanted = _enough(float(g_per_kwh), 1)
+    return f"An intensity limit of {wanted:.1f} instead of {limits.g_per_kwh:g} gCO2e/kWh"
+
+
+def _enough(value: float, digits: int) -> float:
+    """Round up to what is shown: a limit of this has to do."""
+    scale = 10.0**digits
+    return math.ceil(value * scale - _ROUNDING) / scale

@@ -74,10 +74,11 @@ class Request:
     _prices: dict[str, EnergyPrice] = field(default_factory=dict, init=False, repr=False)
 
     def __post_init__(self) -> None:
+        object.__setattr__(self, "now", require_utc("now", self.now))
         if self.deadline is None:
             counted = self.policy.deadline(self.release or self.now)  # type: ignore[unreachable]
             object.__setattr__(self, "deadline", counted)
-        for name in ("now", "deadline", "release"):
+        for name in ("deadline", "release"):
             moment = getattr(self, name)
             if moment is not None or name != "release":
                 # In UTC: two times of one zone are subtracted by its clock, changes left out.

@@ -19,6 +19,7 @@ from carbon._kernels import (
     Problem,
     cheapest_free,
     compiled,
+    cost,
     occupy,
     vacate,
 )
@@ -98,13 +99,16 @@ def _force(q: Problem, plan: Plan, j: int, count: Floats, out: Integers) -> tupl
             continue
         d = q.duration[j, p]
         end = plan.start + q.duration[:, p]
-        in_the_way = (plan.pool == p) & (plan.start < q.latest[j] + d) & (end > q.earliest[j])
+        first, last = q.earliest[j, p], q.latest[j, p]
+        in_the_way = (plan.pool == p) & (plan.start < last + d) & (end > first)
         near = everyone[in_the_way]
-        for s in range(q.earliest[j], q.latest[j] + 1):
+        for s in range(first, last + 1):
+            if cost(q, j, p, s) == np.inf:
+                continue
             found = _leaving(q, plan, j, (p, s), near, count, least, reached, who)
             if found < least:
                 least, where, when = found, p, s
-        work += (q.latest[j] - q.earliest[j] + 1) * d * (len(near) + 1)
+        work += (last - first + 1) * d * (len(near) + 1)
     if where < 0:
         return -1, work
     d = q.duration[j, where]

@@ -33,9 +33,11 @@ from carbon._fleet import CapacityHours
 from carbon._occupancy import capacity_steps
 from carbon._series import regular
 from carbon.fleet_plan import FleetPlan, plan_fleet
+from tests.carbon.instances import requests as drawn_requests
 
 NOW = datetime(2026, 10, 24, 12, tzinfo=UTC)  # Europe's clocks go back the night after
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+AT_ONCE = {"signal", "deadline", "saving", "policy", "interactive"}
 PLACES = {"DE": "aws:eu-central-1", "SE-SE3": "aws:eu-north-1", "US-NW-PACW": "aws:us-west-2"}
 
 
@@ -202,7 +204,7 @@ def test_requests_of_two_worlds_do_not_go_together() -> None:
             plan_fleet([one, other])
     with pytest.raises(BadInput, match="step"):
         plan_fleet([one], step=timedelta(0))
-    assert plan_fleet([]) == FleetPlan((), (), (), 0.0, 0.0)
+    assert plan_fleet([]) == FleetPlan((), (), (), (), 0.0, 0.0)
 
 
 def test_residency_is_no_wish() -> None:
@@ -264,6 +266,146 @@ def test_a_cost_limit_holds_where_electricity_is_paid_by_the_hour() -> None:
     assert at_home.usd is not None
     assert found.usd is not None
     assert found.usd <= at_home.usd * 1.1 + 1e-9
+
+
+def one_pool(**more: object) -> Fleet:
+    """Return a fleet with one GPU at home, and a pool for entry runs."""
+    fleet = make_fleet(1)
+    kept = tuple(pool for pool in fleet.pools if pool.name in {"home-cpu", "gpu-de"})
+    return fleet.model_copy(update={"pools": kept} | more)
+
+
+def test_a_light_stage_of_hours_is_planned_with_the_heavy_one() -> None:
+    """The heavy stage meets the clean hour, although the run begins two hours before."""
+    view = outlook()
+    light = Stage(name="read", needs={"cpu": Need(p50=2 * HOUR, p95=2 * HOUR)})
+    one = request(one_pool(), view)
+    stages = (light, *one.workload.stages[1:], light.model_copy(update={"name": "write"}))
+    asked = replace(one, workload=one.workload.model_copy(update={"stages": stages}))
+    found, best = plan_fleet([asked]), plan(asked).chosen
+    assert found.g == pytest.approx(best.g, rel=0.01)
+    assert found.packed_g == pytest.approx(best.g, rel=0.02)
+    assert found.bound_g <= found.packed_g
+
+
+def test_more_hardware_to_choose_from_is_never_worse() -> None:
+    """A slow pool has a later end, and takes no start from a quick one."""
+    view, fleet = outlook(), one_pool()
+    slow = fleet.pool("gpu-de").model_copy(update={"name": "slow", "hardware": "cpu"})
+    wide = fleet.model_copy(update={"pools": (*fleet.pools, slow)})
+    quick = [request(fleet, view, slack=14) for _ in range(4)]
+    both = []
+    for one in quick:
+        train = one.workload.stages[1]
+        needs = {**train.needs, "cpu": Need(p50=8 * HOUR, p95=9 * HOUR)}
+        stages = (one.workload.stages[0], train.model_copy(update={"needs": needs}))
+        workload = one.workload.model_copy(update={"stages": stages})
+        both.append(replace(one, workload=workload, fleet=wide))
+    alone, free = plan_fleet(quick), plan_fleet(both)
+    assert not alone.queued
+    assert not free.queued
+    assert (free.g or 0) <= (alone.g or 0) * 1.001
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0)])
+def test_a_job_that_keeps_cost_low_makes_room_for_a_tight_one(order: tuple[int, int]) -> None:
+    """Whatever it keeps low: who can wait does."""
+    view = outlook()
+    fleet = one_pool()
+    cheap = CarbonPolicy(strategy="cheapest", max_g_per_kwh=10_000, finish_by="24h")
+    asked = [
+        request(fleet, view, minutes=120, policy=cheap),
+        request(fleet, view, minutes=120, slack=7),
+    ]
+    found = plan_fleet([asked[place] for place in order])
+    assert found.queued == ()
+    assert found.breaches == ((), ())
+
+
+def test_a_ceiling_holds_where_a_plan_can_keep_it() -> None:
+    """The job with a ceiling gets the clean pool, whoever comes first."""
+    fleet, view = make_fleet(1), outlook()
+    cheap = CarbonPolicy(strategy="cheapest", max_g_per_kwh=10_000, finish_by="24h")
+    strict = CarbonPolicy(max_g_per_kwh=60, cost_tolerance_percent=1000)
+    asked = [
+        request(fleet, view, policy=cheap),
+        request(fleet, view, slack=4, policy=strict),
+    ]
+    for rows in (asked, asked[::-1]):
+        found = plan_fleet(rows)
+        assert found.breaches == ((), ())
+        place = rows.index(asked[1])
+        assert found.options[place].main.pool == "gpu-se-se3"
+    busy = (Reservation(pool="gpu-se-se3", start=NOW, end=NOW + 20 * HOUR),)
+    broken = plan_fleet([replace(one, busy=busy) for one in asked])
+    assert [any("intensity" in one for one in rows) for rows in broken.breaches] == [False, True]
+
+
+def test_a_placement_among_many_can_be_explained() -> None:
+    """The decision is the one that was made, with what others keep it from."""
+    fleet, view = one_pool(), outlook()
+    asked = [request(fleet, view, minutes=60, slack=16) for _ in range(5)]
+    found = plan_fleet(iter(asked))
+    for place, option in enumerate(found.options):
+        decision = found.decision(place)
+        assert decision.chosen == option
+        assert decision.saving_percent is not None
+    last = max(range(5), key=lambda place: found.options[place].g or 0)
+    assert found.decision(last).rule == "capacity"
+    assert "5 of 5 requests have a slot in time" in str(found)
+
+
+def test_a_step_that_is_too_short_is_refused() -> None:
+    """Instead of using up all memory."""
+    view = outlook()
+    with pytest.raises(BadInput, match="more than 20000 steps"):
+        plan_fleet([request(one_pool(), view)], step=timedelta(microseconds=1))
+
+
+@given(drawn_requests())
+@settings(max_examples=120, deadline=None)
+def test_one_request_is_planned_as_the_planner_does(asked: Request) -> None:
+    """In the whole model: stages, hardware, prices, limits, calendars and what gives way."""
+    as_the_planner_does(asked)
+
+
+@pytest.mark.long
+@given(drawn_requests())
+@settings(max_examples=2000, deadline=None)
+def test_one_request_is_planned_as_the_planner_does_often(asked: Request) -> None:
+    """The same, often."""
+    as_the_planner_does(asked)
+
+
+def as_the_planner_does(asked: Request) -> None:
+    """Check a fleet of one request against the planner."""
+    try:
+        decision = plan(asked)
+    except (BadInput, ResidencyError) as error:
+        with pytest.raises(type(error)):
+            plan_fleet([asked], step=5 * MINUTE)
+        return
+    found = plan_fleet([asked], step=5 * MINUTE)
+    option, best = found.options[0], decision.chosen
+    assert len(found.breaches[0]) <= len(decision.breaches)
+    assert (option.start > option.latest_safe_start) == (best.start > best.latest_safe_start)
+    policy = asked.policy
+    if found.breaches[0] or decision.breaches or decision.rule in AT_ONCE:
+        return
+    waited = [(one.start - asked.earliest) / HOUR for one in (option, best)]
+    if policy.strategy == "cheapest":
+        costs = [(option.usd or 0.0), (best.usd or 0.0)]
+        worth = policy.freshness_usd_per_hour
+    else:
+        costs = [(option.g or 0.0), (best.g or 0.0)]
+        worth = policy.freshness_g_per_hour
+    mine, theirs = (cost + worth * wait for cost, wait in zip(costs, waited, strict=True))
+    # The planner waits for nothing below one per cent; of what is paid for, a tie is no gain.
+    assert mine <= theirs + 0.0101 * abs(theirs) + 1e-6
+    heavy = sum(stage.heavy for stage in asked.workload.stages)
+    whole = (best.start - asked.now) % (5 * MINUTE) == timedelta(0)
+    if policy.strategy == "cleanest" and heavy <= 1 and whole and found.bound_g > 0:
+        assert found.bound_g <= theirs * (1 + 1e-9) + 1e-9
 
 
 wanted = st.lists(
