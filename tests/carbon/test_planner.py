@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from datetime import UTC, datetime, timedelta
+from typing import Any
 
 import numpy as np
 import pytest
@@ -32,6 +34,7 @@ from carbon import (
     Workload,
     plan,
 )
+from carbon._calendar import Blackout
 from carbon._chain import Starts
 from carbon._decision import amount, money
 
@@ -838,3 +841,95 @@ def test_a_wider_limit_never_costs_anything(
     if later is not None:
         more = plan(request(view, busy=busy, deadline=NOW + 25 * HOUR)).chosen.g
         assert decision.chosen.g - more == pytest.approx(later.saves_g, rel=0.02, abs=0.02 * more)
+
+
+def sale(begin: int, end: int) -> Blackout:
+    """A blackout of all pools, in hours from now."""
+    return Blackout(name="sale", start=NOW + begin * HOUR, end=NOW + end * HOUR)
+
+
+def test_a_blackout_over_all_the_slack_gives_way_to_the_deadline_and_says_so() -> None:
+    """It is no queue: nothing keeps the run from starting."""
+    fleet = FLEET.model_copy(update={"blackouts": (sale(-2, 60),)})
+    decision = plan(request(outlook(), fleet=fleet, deadline=NOW + 8 * HOUR))
+    assert decision.chosen.start == NOW
+    assert "blackout sale" in decision.reason
+    assert "The deadline counts for more" in decision.reason
+    assert [breach for breach in decision.breaches if "in the blackout sale" in breach]
+    assert decision.alternatives == ()
+    assert all("blackout: sale" in refusal.reason for refusal in decision.refusals)
+
+
+def test_a_blackout_before_the_best_start_is_named() -> None:
+    """Better hours are not simply taken."""
+    hours = [400.0, 400.0, 400.0, 10.0, 10.0, 10.0, 10.0, 300.0, 300.0, 300.0, 300.0, 300.0]
+    fleet = FLEET.model_copy(update={"blackouts": (sale(3, 7),)})
+    only = CarbonPolicy(only_regions=("aws:eu-central-1",))
+    asked = request(outlook(DE=hours), only, fleet=fleet, deadline=NOW + 12 * HOUR)
+    decision = plan(asked)
+    assert decision.rule is Rule.CAPACITY
+    assert "lie in the blackout sale" in decision.reason
+
+
+def test_of_what_costs_the_same_the_cleanest_is_taken() -> None:
+    """Cost comes first, and carbon before the hour."""
+    policy = CarbonPolicy(
+        strategy="cheapest", max_g_per_kwh=1000, only_regions=("aws:eu-central-1",)
+    )
+    decision = plan(request(outlook(DE=[400.0] * 5 + [200.0] * 3 + [400.0] * 16), policy))
+    assert decision.chosen.usd == pytest.approx(decision.baseline.usd)
+    assert decision.saving_percent is not None
+    assert decision.saving_percent > 40
+
+
+def test_more_slack_is_told_in_grams_that_are_really_saved() -> None:
+    """What freshness is worth decides, and is no emission."""
+    falling = [400.0 - 12 * hour for hour in range(30)]
+    policy = CarbonPolicy(only_regions=("aws:eu-central-1",), freshness_g_per_hour=1.0)
+    asked = request(outlook(30, DE=falling), policy, deadline=NOW + 8 * HOUR)
+    decision = plan(asked)
+    (told,) = (one for one in decision.relaxations if one.rule is Rule.DEADLINE)
+    wider = plan(Request(**{**fields(asked), "deadline": NOW + 9 * HOUR}))
+    assert decision.chosen.g is not None
+    assert wider.chosen.g is not None
+    assert told.saves_g == pytest.approx(decision.chosen.g - wider.chosen.g)
+
+
+def fields(asked: Request) -> dict[str, Any]:
+    """Return what a request was made of."""
+    return {one.name: getattr(asked, one.name) for one in dataclasses.fields(asked) if one.init}
+
+
+def test_a_wider_cost_limit_that_is_told_is_wide_enough() -> None:
+    """What is shown is rounded up."""
+    fleet = make_fleet(**{"SE-SE3": 1.2049})
+    decision = plan(request(outlook(), CarbonPolicy(cost_tolerance_percent=0), fleet=fleet))
+    (told,) = (one for one in decision.relaxations if one.rule is Rule.COST)
+    more = float(told.text.split()[0])
+    limit = decision.baseline.usd + more  # type: ignore[operator]  # known here
+    wider = CarbonPolicy(cost_tolerance_percent=1000, max_cost_usd=limit)
+    assert plan(request(outlook(), wider, fleet=fleet)).chosen.main.zone == "SE-SE3"
+
+
+def test_a_naive_present_is_refused_by_its_name() -> None:
+    """Not by that of what is counted from it."""
+    with pytest.raises(BadInput, match=r"^now: "):
+        Request(JOB, CarbonPolicy(), FLEET, outlook(), now=NOW.replace(tzinfo=None))
+
+
+def test_what_is_not_known_of_home_is_named() -> None:
+    """An outlook that ends too soon, or has no zone of home."""
+    short = plan(request(outlook(1)))
+    assert "the outlook for DE ends at" in short.reason
+    assert "DE" in plan(request(outlook(DE=[]))).reason
+
+
+def test_pools_are_ranked_by_what_can_be_reached(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A clean hour after the deadline does not put a clean pool aside."""
+    monkeypatch.setattr("carbon._permitted._MOST_SETS", 3)
+    late = [500.0] * 40 + [1.0] + [500.0] * 19
+    view = outlook(60, DE=[500.0], SE_SE3=[100.0], US_NW_PACW=late)
+    asked = request(view, CarbonPolicy(cost_tolerance_percent=1000), deadline=NOW + 12 * HOUR)
+    chain = Workload(name="job", stages=(HEAVY, SCORE), data_class="public")
+    decision = plan(Request(**{**fields(asked), "workload": chain}))
+    assert {one.zone for one in decision.chosen.placements} == {"SE-SE3"}

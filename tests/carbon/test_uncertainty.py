@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import uncertainty
@@ -79,6 +79,7 @@ def test_of_a_useless_forecast_the_typical_day_is_left() -> None:
 
 
 @given(size=st.floats(5, 120), seed=st.integers(0, 99))
+@settings(deadline=None)
 def test_what_is_kept_is_what_comes_true(size: float, seed: int) -> None:
     """As much as statistics say, somewhat more while it is not proven, and never more than all."""
     came, error = wind(DAYS + 2, 40, seed), wind(DAYS + 2, size, seed + 100)
