@@ -10,6 +10,7 @@
 from __future__ import annotations
 
 from carbon._belief import Belief
+from carbon._calendar import Blackout
 from carbon._clock import Clock, ReplayClock, SystemClock
 from carbon._decision import (
     Decision,
@@ -39,7 +40,7 @@ from carbon._errors import (
     UnknownZone,
 )
 from carbon._findings import Fault, Finding
-from carbon._fleet import Fleet, Pool, PoolType
+from carbon._fleet import CapacityHours, Fleet, Pool, PoolType
 from carbon._look import look
 from carbon._outlook import Outlook, Provenance, SignalSource
 from carbon._planner import plan
@@ -65,6 +66,8 @@ __all__ = [
     "BadInput",
     "BadResponse",
     "Belief",
+    "Blackout",
+    "CapacityHours",
     "CarbonAwareError",
     "CarbonPolicy",
     "Clock",

@@ -90,7 +90,7 @@ def backtest(
         replan=replan,
         reserved=reserved,
     )
-    return replay.report([replay.outcome(way) for way in Way if way in ways or way is Way.AT_ONCE])
+    return replay.report(replay.outcomes(ways))
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,6 +152,10 @@ class Replay:
         refuse_gaps(setting.grid, trace.source, int(case.earliest.min()), stop)
         known = setting.grid.known()
         return cls(jobs, trace, forecasts, setting, case, known, quantile, replan)
+
+    def outcomes(self, ways: Sequence[Way] = tuple(Way)) -> list[Outcome]:
+        """Run all jobs by some policies, always by the baseline, and settle them."""
+        return [self.outcome(way) for way in Way if way in ways or way is Way.AT_ONCE]
 
     def outcome(self, way: Way) -> Outcome:
         """Run all jobs by one policy and settle them with what came."""

@@ -67,7 +67,9 @@ def _rows(found: Cells) -> Iterator[JobRow]:
         begin = found.moment(row, release)
         runs = _number(found, row, hours, HOURS)
         if runs is None:
-            raise found.bad(row, hours, "is empty", "Say how long the job runs, in hours.")
+            raise found.bad(
+                row, hours, "is empty or no number", "Say how long the job runs, in hours."
+            )
         many = _number(found, row, count, COUNT) or 1.0
         if count and many != int(many):
             raise found.bad(row, count, f"{many:g} is no whole number", "Count jobs.")

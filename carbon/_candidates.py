@@ -182,6 +182,18 @@ class Candidates:
                 first, end = edges[place], edges[place + 1]
                 yield place, first + int(np.argmin(values[first:end]))
 
+    def soonest(self, own: Chain, rules: Iterable[Rule]) -> int | None:
+        """Return the first entry of a chain that keeps some limits, if it is before its best."""
+        place = next((p for p, chain in enumerate(self.chains) if chain is own), None)
+        if place is None:
+            return None
+        first, end = self.first[place], self.first[place + 1]
+        kept = np.flatnonzero(self.mask(rules)[first:end])
+        if not len(kept):
+            return None
+        entry = int(first + kept[np.argmin(self.starts[first:end][kept])])
+        return entry if self.starts[entry] == self.starts.min() else None
+
     def better(self, least: float, *, by_cost: bool) -> int | None:
         """Return the best clearly better entry that is in time, if there is one."""
         values = self.values(by_cost=by_cost)

@@ -181,7 +181,8 @@ class Decision(_Frozen):
         deadline: Latest acceptable finish.
         chosen: The placement.
         baseline: Running at once in the home region.
-        alternatives: The best option of each other permitted set of pools, best first.
+        alternatives: The choice without its wait, if it waits, and the best option of each other
+            permitted set of pools, best first.
         refusals: Pools that were not used and why.
         rule: What the decision hung on.
         reason: The same in a sentence.

@@ -32,6 +32,7 @@ from carbon._occupancy import capacity_steps
 from carbon._packing import packed
 from carbon._packing_input import placements, weighed
 from carbon._planner import Planning, explain, plan
+from carbon._policy import Strategy
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -43,6 +44,7 @@ if TYPE_CHECKING:
     from carbon._request import Request
 
 _STEP: Final = timedelta(minutes=15)
+_HOUR: Final = timedelta(hours=1)
 _SWEEPS: Final = 3
 _FEW: Final = 200
 """Requests up to which each is planned anew around the others."""
@@ -326,14 +328,24 @@ class _FleetPlanning:
             for place in places:
                 before, broken = self.options[place], self.breaches[place]
                 self._plan_alone(place)
-                worth = len(self.breaches[place]), *self._worth([self.options[place]])
-                if (len(broken), *self._worth([before])) <= worth:
+                after = self._own(place, self.breaches[place], self.options[place])
+                if self._own(place, broken, before) <= after:
                     self.options[place], self.breaches[place] = before, broken
                     self.alone.pop()
                 else:
                     gained = True
             if not gained:
                 return
+
+    def _own(self, place: int, broken: Sequence[str], option: Option | None) -> tuple[int, float]:
+        """Return how many limits a placement breaks, and what the request keeps low."""
+        request = self.requests[place]
+        if option is None:
+            return len(broken), math.inf
+        policy, waited = request.policy, (option.start - request.earliest) / _HOUR
+        if policy.strategy is Strategy.CHEAPEST:
+            return len(broken), (option.usd or 0.0) + waited * policy.freshness_usd_per_hour
+        return len(broken), (option.g or 0.0) + waited * policy.freshness_g_per_hour
 
     @staticmethod
     def _worth(options: Sequence[Option | None]) -> tuple[int, float]:

@@ -17,11 +17,12 @@ from carbon._decision import Decision, Option, Relaxation, Rule, amount, money, 
 from carbon._evaluation import evaluate, pausing, wider
 from carbon._permitted import Refusals, permitted, sets
 from carbon._policy import Strategy
+from carbon._reason import gave_way, reason
 from carbon._relaxation import relaxations
 from carbon._workload import Urgency
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Mapping
 
     from carbon._chain import Chain
     from carbon._request import Request
@@ -184,12 +185,16 @@ class Planning:
         breaches = tuple(self.breaches(chain, option))
         better = table.better(least, by_cost=step.by_cost)
         rule = self._rule(table, option, better)
+        sales = () if better is None else table.blackouts(better)
         return self._decision(
             option,
             rule,
-            self._gave_way(option, breaches) or self._reason(table, rule, option, better),
+            gave_way(option, breaches) or reason(self.request, self.baseline, rule, option, sales),
             breaches,
-            alternatives=tuple(self._alternatives(table, step, chain)),
+            alternatives=(
+                *self._without_wait(table, chain, option),
+                *self._alternatives(table, step, chain),
+            ),
             worth=() if breaches else self._relaxations(table, option, least, step),
         )
 
@@ -227,6 +232,12 @@ class Planning:
             more,
             by_cost=step.by_cost,
         )
+
+    def _without_wait(self, table: Candidates, chain: Chain, option: Option) -> Iterator[Option]:
+        """Yield what the choice would be without its wait: it tells what the wait is worth."""
+        soonest = table.soonest(chain, LIMITS)
+        if soonest is not None and table.start(soonest) < option.start:
+            yield chain.option(table.start(soonest), self.request.deadline)
 
     def _alternatives(
         self, table: Candidates, step: Step, own: Chain | None = None
@@ -274,40 +285,6 @@ class Planning:
         again = self.request.home.startup if self.request.running else timedelta(0)
         last = option.latest_safe_start - again - option.start < timedelta(seconds=1)
         return Rule.DEADLINE if last and self.request.may_wait else Rule.GRID
-
-    @staticmethod
-    def _gave_way(option: Option, breaches: Sequence[str]) -> str:
-        """Say what the choice is when no placement keeps the limits; empty when it keeps them."""
-        broken = {breach.partition(":")[0] for breach in breaches}
-        where = f"{option.main.region}"
-        if "cost" in broken:
-            return f"No placement keeps the cost limit, so the cheapest is taken: {where}."
-        if "intensity" in broken:
-            return (
-                "No placement keeps the intensity limit and all others, so the cleanest of those "
-                f"that keep the others is taken: {where}."
-            )
-        return ""
-
-    def _reason(self, table: Candidates, rule: Rule, option: Option, better: int | None) -> str:
-        main = option.main
-        there = f"{main.g_per_kwh:.0f} gCO2e/kWh in {main.zone}" if main.g_per_kwh else main.zone
-        if option.g is not None:
-            there = f"{amount(option.g)} at {there}"
-        if self.baseline.g:
-            there += f"; at once at home the run would emit {amount(self.baseline.g)}"
-        names = table.blackouts(better) if better is not None else ()
-        sale = f", or lie in the blackout {' and '.join(names)}" if names else ""
-        best = "The best start and place within all limits"
-        if self.request.workload.urgency is Urgency.URGENT:
-            best = "Urgent work starts at once, in the best place within all limits"
-        return {
-            Rule.GRID: f"{best}: {there}.",
-            Rule.DEADLINE: f"The best start is the latest that is still safe: {there}.",
-            Rule.COST: f"The best within the cost limit: {there}. Better ones cost too much.",
-            Rule.CAPACITY: f"The best free slot: {there}. Better ones are taken{sale}.",
-            Rule.INTENSITY: f"The best within the intensity limit: {there}.",
-        }[rule]
 
     def _at_once(
         self, rule: Rule, reason: str, table: Candidates | None = None, step: Step | None = None

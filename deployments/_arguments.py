@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
+import io
 import json
 import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Final
 
+import polars as pl
 from cyclopts import Parameter, Token
 
 from carbon import BadInput
+
+_TABLES: Final = (".csv", ".parquet")
 
 
 def _whole(_: object, tokens: Sequence[Token]) -> int:
@@ -30,9 +34,16 @@ def _png(_: object, path: Path | None) -> None:
         raise BadInput("--picture", f"{name!r} is no PNG file", fix)
 
 
+def _tabular(_: object, path: Path | None) -> None:
+    if path is not None and path.suffix.lower() not in _TABLES:
+        fix = f"Write e.g. --each {path.stem or 'mine'}.csv."
+        raise BadInput("--each", f"{str(path)!r} is no {' or '.join(_TABLES)} file", fix)
+
+
 Whole: Final = Parameter(converter=_whole)
 """Of an option that takes a whole number."""
 
+Table = Annotated[Path | None, Parameter(validator=_tabular)]
 Picture = Annotated[Path | None, Parameter(validator=_png)]
 
 
@@ -50,6 +61,16 @@ def parameters(given: Sequence[str]) -> dict[str, Any]:
         except ValueError:
             found[name] = value
     return found
+
+
+def write_table(path: Path, content: pl.DataFrame) -> None:
+    """Write a table to a CSV or Parquet file that a person has named."""
+    buffer = io.BytesIO()
+    if path.suffix.lower() == ".csv":
+        content.write_csv(buffer)
+    else:
+        content.write_parquet(buffer)
+    write(path, buffer.getvalue())
 
 
 def write(path: Path, content: bytes) -> None:

@@ -21,7 +21,7 @@ from rich.markup import escape
 from carbon import Hardware
 from carbon._backtest_report import MEANING, Backtest, PolicyResult, Way
 from carbon._decision import amount
-from deployments._arguments import Picture, write
+from deployments._arguments import Picture, Table, write
 from deployments._screen import out, table
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ def backtest(
     policy: Sequence[Way] = (),
     quantile: float = 0.3,
     replan: str = "3h",
+    each: Table = None,
     picture: Picture = None,
     json: Annotated[
         bool, Parameter(name="--json", negative="", help="Print JSON for machines.")
@@ -106,6 +107,8 @@ def backtest(
         threshold: the cleanest part of the last two weeks in which it starts a job.
     replan
         re-planned: how often waiting jobs are planned again. Each is anyway when it is to start.
+    each
+        Also write what became of each job by each policy to this CSV or Parquet file.
     picture
         Also draw it to this PNG.
     """
@@ -126,6 +129,7 @@ def backtest(
             ways=tuple(policy) or tuple(Way),
             quantile=quantile,
             replan=replan,
+            each=each,
         )
     )
     if picture is not None:

@@ -7,13 +7,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from carbon import BadInput, Fleet, Hardware
-from carbon._backtest import backtest, first_release
+from carbon._backtest import Replay, first_release
 from carbon._backtest_cost import read_prices
 from carbon._backtest_grid import Trace, read_trace, typical_trace
 from carbon._backtest_jobfile import read_jobs
 from carbon._backtest_jobs import LONGEST, Every, Group, JobList, duration
 from carbon._backtest_report import Backtest, Way
+from carbon._backtest_runs import runs
 from carbon._backtest_setting import startups
+from deployments._arguments import write_table
 from deployments._ask import ask_prefect
 from deployments._backtest_jobs import past_jobs
 from deployments._jobs import jobs as known_jobs
@@ -71,6 +73,7 @@ class Wanted:
     ways: tuple[Way, ...]
     quantile: float
     replan: str
+    each: Path | None
 
 
 def replayed(wanted: Wanted) -> Backtest:
@@ -101,17 +104,20 @@ def replayed(wanted: Wanted) -> Backtest:
         forecasts = read_trace(wanted.forecasts, wanted.forecast_column)
     else:
         forecasts = None
-    return backtest(
+    replay = Replay.of(
         jobs,
         fleet,
         trace,
         forecasts=forecasts,
         ahead=ahead,
         prices=None if prices is None else read_prices(prices),
-        ways=wanted.ways,
         quantile=wanted.quantile,
         replan=duration("--replan", wanted.replan),
     )
+    outcomes = replay.outcomes(wanted.ways)
+    if wanted.each is not None:
+        write_table(wanted.each, runs(replay.setting, replay.jobs, outcomes))
+    return replay.report(outcomes)
 
 
 def _jobs(wanted: Wanted, settings: Settings, fleet: Fleet, trace: Trace | None) -> JobList:

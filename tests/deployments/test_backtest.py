@@ -14,6 +14,7 @@ from threading import Thread
 from typing import TYPE_CHECKING
 from uuid import uuid4
 
+import polars as pl
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import FlowRun, State
@@ -118,6 +119,17 @@ def test_on_files_with_a_picture(carbon: Carbon, traces: Path, tmp_path: Path) -
     assert found.result(Way.BOTH).saved_percent == pytest.approx(100 * (1 - left))
     assert any("us-west-2-gpu" in note for note in found.notes)
     assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize("name", ["each.csv", "each.parquet"])
+def test_what_became_of_each_job_is_a_file(carbon: Carbon, tmp_path: Path, name: str) -> None:
+    """One row a job and policy, beside the table."""
+    carbon("--days", "2", "--policy", "both", "--each", name)
+    read = pl.read_csv if name.endswith("csv") else pl.read_parquet
+    rows = read(tmp_path / name)
+    assert set(rows["policy"]) == {"at-once", "both"}
+    assert not rows["too_late"].any()
+    assert "--each" in carbon("--each", "each.txt", code=2)
 
 
 def test_a_replayed_grid_is_the_default(
