@@ -6,7 +6,7 @@ from datetime import timedelta
 from enum import StrEnum
 from typing import Annotated, Self
 
-from pydantic import BaseModel, ConfigDict, Field, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_validator
 
 from carbon._errors import BadInput
 from carbon._segment import Interruptible
@@ -33,7 +33,20 @@ class Urgency(StrEnum):
     INTERACTIVE = "interactive"
 
 
-PositiveTime = Annotated[timedelta, Field(gt=timedelta(0), le=timedelta(days=31))]
+def _with_a_unit(value: object) -> object:
+    """Refuse a bare number: pydantic would take 2 for seconds where hours were meant."""
+    if isinstance(value, int | float):
+        raise BadInput(
+            "run time", f"{value:g} has no unit", "Give e.g. timedelta(hours=2), or 'PT2H'."
+        )
+    return value
+
+
+PositiveTime = Annotated[
+    timedelta,
+    BeforeValidator(_with_a_unit),
+    Field(gt=timedelta(0), le=timedelta(days=31)),
+]
 """A run time: nobody's batch takes longer than a month, and moments must not overflow."""
 
 

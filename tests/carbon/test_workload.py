@@ -86,3 +86,11 @@ def test_a_workload_does_not_change() -> None:
     """Workloads are values."""
     with pytest.raises(ValidationError, match="frozen"):
         chain(LIGHT).name = "other"  # type: ignore[misc]
+
+
+def test_a_run_time_has_a_unit() -> None:
+    """Two hours are not taken for two seconds."""
+    with pytest.raises(ValidationError, match="2 has no unit"):
+        Need.model_validate({"p50": 2, "p95": "PT3H"})
+    hours = Need.model_validate({"p50": "PT2H", "p95": "PT3H"})
+    assert Need.model_validate_json(hours.model_dump_json()) == hours
