@@ -225,7 +225,7 @@ class Candidates:
             starts = self.starts[own][self.kept[Rule.DEADLINE][own]]
             names = chain.blackouts(float(starts.min()), float(starts.max()))
             sale = f" (blackout: {', '.join(names)})" if names else ""
-            return Rule.CAPACITY, f"every slot is taken {until}{sale}"
+            return Rule.CAPACITY, f"no slot is free {until}{sale}"
         cheap = left & self.kept[Rule.COST][own]
         if not cheap.any():
             return (

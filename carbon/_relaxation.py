@@ -66,6 +66,9 @@ def _text(rule: Rule, table: Candidates, entry: int, limits: Limits, asked: Cand
         # By what was asked: where every slot is free, none is missing.
         real = replace(chain, request=asked.chains[0].request)
         pools = {pool.name: None for pool in real.pools_without_room(float(table.starts[entry]))}
+        at = float(table.starts[entry])
+        if names := real.blackouts(at, at):
+            return f"To run in the blackout {' and '.join(names)}"
         return f"A free slot in {' and '.join(pools)}"
     if rule is Rule.COST:
         return f"{money(_enough(float(table.usd[entry]) - limits.usd, 2))} more of cost limit"
