@@ -71,8 +71,9 @@ async def dispatch(
     - It has not begun, for its pool is paused, has no worker or no room, and another pool can do it
       in time. It is withdrawn first; once withdrawn it does not begin, whoever starts it.
     - It crashed, and the deadline leaves time. Up to two more attempts are made, elsewhere if
-      possible. How it is known that the first one is gone, and what that does not cover, is told
-      in :mod:`deployments._lease`. The execution flow must call ``guard`` first.
+      possible; up to eight where a worker could not even start it, also after the deadline. How it
+      is known that the first one is gone, and what that does not cover, is told in
+      :mod:`deployments._lease`. The execution flow must call ``guard`` first.
 
     A run on a machine that vanished stays Running in Prefect until the keeper, or somebody, marks
     it as Crashed; till then it is waited for. One that a worker took and that has not begun ten

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Final, TypeVar
 
 import httpx
 from prefect.exceptions import PrefectHTTPStatusError
-from websockets.exceptions import WebSocketException
+from websockets.exceptions import ConnectionClosed, WebSocketException
+from websockets.frames import CloseCode
 
 if TYPE_CHECKING:
     import logging
@@ -33,7 +34,16 @@ def is_outage(error: BaseException) -> bool:
         return error.response.is_server_error or error.response.status_code in _LATER
     if isinstance(error, OSError):
         return error.filename is None and error.errno not in _OWN
+    if type(error) is Exception:
+        # Prefect's client of events says no more when the server goes while it logs in.
+        cause = error.__cause__
+        return isinstance(cause, ConnectionClosed) and not _unwanted(cause)
     return isinstance(error, httpx.TransportError | WebSocketException)
+
+
+def _unwanted(error: ConnectionClosed) -> bool:
+    """Tell whether the server has refused us, e.g. for a wrong key: that does not pass."""
+    return error.rcvd is not None and error.rcvd.code == CloseCode.POLICY_VIOLATION
 
 
 async def patiently(

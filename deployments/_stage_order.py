@@ -129,7 +129,9 @@ class Order:
     async def after_crash(
         self, client: PrefectClient, child: FlowRun, shut: Mapping[str, str]
     ) -> FlowRun:
-        """Run a stage again whose infrastructure died: elsewhere if possible, and if in time.
+        """Run a stage again whose infrastructure died: elsewhere if possible.
+
+        One that had begun is repeated only where that is in time.
 
         Args:
             client: Prefect client.
@@ -150,7 +152,8 @@ class Order:
             verdict = await self._decide(client, hold, others)
             if not self._better(verdict.decision, others):
                 verdict = await self._decide(client, hold, shut)
-            if not _in_time(verdict.decision):
+            # What never began has cost nothing yet: it is begun late rather than not at all.
+            if child.run_count and not _in_time(verdict.decision):
                 self.log.error("Stage %r has crashed, and no time is left to repeat it", self.stage)
                 return child
             # Whoever retries the crashed run in the UI must not wake a second one.

@@ -9,6 +9,8 @@ import logging
 import httpx
 import pytest
 from prefect.exceptions import PrefectHTTPStatusError
+from websockets.exceptions import ConnectionClosedError
+from websockets.frames import Close, CloseCode
 
 from deployments._outage import is_outage, patiently
 
@@ -21,6 +23,13 @@ def answered(status: int) -> PrefectHTTPStatusError:
     )
 
 
+def closed_at_login(code: int) -> Exception:
+    """Return what Prefect's client of events raises when its connection is closed as it logs in."""
+    error = Exception("Unable to authenticate to the event stream.")
+    error.__cause__ = ConnectionClosedError(Close(code, ""), None)
+    return error
+
+
 @pytest.mark.parametrize(
     ("error", "away"),
     [
@@ -31,6 +40,9 @@ def answered(status: int) -> PrefectHTTPStatusError:
         (httpx.ConnectError("refused"), True),
         (answered(503), True),
         (answered(429), True),
+        (closed_at_login(CloseCode.SERVICE_RESTART), True),
+        (closed_at_login(CloseCode.POLICY_VIOLATION), False),
+        (Exception("of somebody else"), False),
         (answered(404), False),
         (FileNotFoundError(errno.ENOENT, "no such file", "/srv/images"), False),
         (OSError(errno.ENOSPC, "disk full"), False),
