@@ -196,6 +196,16 @@ class Chaos:
                 start_new_session=True,
             )
 
+    def supervise(self) -> None:
+        """Start workers anew that have ended by themselves, as any supervisor of services does.
+
+        Prefect's do when the API is away just as they start.
+        """
+        for name, worker in self.workers.items():
+            if worker.poll() is not None:
+                print(f"  {datetime.now(UTC):%H:%M:%S} a worker of {name} had ended", flush=True)
+                self.work(name)
+
     def work(self, name: str) -> None:
         """Start a worker; its way to the server leads through its region's network."""
         pool = name.partition("/")[0]
@@ -337,6 +347,7 @@ def play(chaos: Chaos, count: int, minutes: float) -> dict[str, int]:
             if time.time() >= next_fault and time.time() - began < 60 * minutes:
                 chaos.fault()
                 next_fault = time.time() + chaos.luck.uniform(*EVERY)
+            chaos.supervise()
             time.sleep(0.5 if due else 3)
         return counted(client, chaos)
 

@@ -87,7 +87,9 @@ class Order:
     async def elsewhere(
         self, client: PrefectClient, child: FlowRun, shut: Mapping[str, str]
     ) -> FlowRun:
-        """Take a run that has not begun out of its pool, if another one can do it in time.
+        """Take a run that has not begun out of its pool, if another one can begin it at once.
+
+        In time, as long as its own pool could still do it in time.
 
         Args:
             client: Prefect client.
@@ -104,8 +106,8 @@ class Order:
                 return child
             entry = await client.read_flow_run(self.entry_id)
             hold, pool = Hold.read(entry.labels), child.work_pool_name or ""
-            verdict = await self._decide(client, hold, shut)
-            if not self._better(verdict.decision, shut):
+            verdict = await self._open(client, hold, shut, pool)
+            if verdict is None:
                 if not stuck:
                     return child
                 # What has it will not begin it: better the same pool once more than nowhere.
@@ -149,8 +151,8 @@ class Order:
             entry = await client.read_flow_run(self.entry_id)
             hold, pool = Hold.read(entry.labels), child.work_pool_name or ""
             others = {**shut, pool: "the stage has crashed there"}
-            verdict = await self._decide(client, hold, others)
-            if not self._better(verdict.decision, others):
+            verdict = await self._open(client, hold, others, pool)
+            if verdict is None:
                 verdict = await self._decide(client, hold, shut)
             # What never began has cost nothing yet: it is begun late rather than not at all.
             if child.run_count and not _in_time(verdict.decision):
@@ -222,11 +224,35 @@ class Order:
             closed=shut,
         )
 
-    def _better(self, decision: Decision, shut: Mapping[str, str]) -> bool:
-        """Tell whether a stage begins at once in an open pool, and ends in time."""
-        queues = any(breach.startswith("capacity") for breach in decision.breaches)
-        pool = decision.chosen.placement(self.stage).pool
-        return pool not in shut and not queues and _in_time(decision)
+    async def _open(
+        self, client: PrefectClient, hold: Hold | None, shut: Mapping[str, str], pool: str
+    ) -> Verdict | None:
+        """Return where a stage begins at once in an open pool; ``None`` where nowhere.
+
+        Where its own pool is too late as well, it need not end in time.
+        """
+        late, full = self._late(hold, pool), dict(shut)
+        while True:
+            verdict = await self._decide(client, hold, full)
+            decision = verdict.decision
+            where = decision.chosen.placement(self.stage).pool
+            if where in full:
+                return None
+            queues = any(breach.startswith("capacity") for breach in decision.breaches)
+            if not queues and (late or _in_time(decision)):
+                return verdict
+            if not late:
+                return None
+            full[where] = "no slot is free there"
+
+    def _late(self, hold: Hold | None, name: str) -> bool:
+        """Tell whether a stage would end too late in a pool if it began there now."""
+        pool = self.trigger.fleet.by_name.get(name)
+        if hold is None or pool is None:
+            return hold is not None
+        need = self.job.workload.stage(self.stage).needs.get(pool.hardware)
+        longest = need.p95 if need else timedelta(0)
+        return self.trigger.clock.now() + pool.startup + longest > hold.deadline
 
     async def _make(
         self, client: PrefectClient, entry: FlowRun, verdict: Verdict, before: FlowRun | None

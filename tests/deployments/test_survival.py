@@ -30,6 +30,7 @@ from prefect.states import Pending
 
 from carbon import CarbonPolicy, Strategy
 from deployments import AWAITING, dispatch, submit
+from deployments._hold import Hold
 from deployments._keeper import keep
 from deployments._render import render
 from deployments._step_in import release_run
@@ -221,3 +222,22 @@ def test_the_automation_calls_a_keeper_for_a_run_that_does_not_start(
 def _called(lab: Lab, deployment: UUID) -> list[FlowRun]:
     own = DeploymentFilter(id=DeploymentFilterId(any_=[deployment]))
     return lab.client.read_flow_runs(deployment_filter=own)
+
+
+def test_a_stage_that_is_late_leaves_a_pool_that_starts_nothing(lab: Lab) -> None:
+    """Its deadline is over in any pool, so it does not wait for the one that is paused."""
+    pools = {"lab-green", "lab-far"}
+    policy = CarbonPolicy(finish_by="3h", only_regions=(GREEN, FAR))
+    with paused(lab, "lab-green"), paused(lab, "lab-far"):
+        entry = lab.client.read_deployment_by_name(JOB.entry_deployment)
+        given = {"label": "late", "act": "complete", "policy": policy.model_dump(mode="json")}
+        run = lab.client.create_flow_run_from_deployment(entry.id, parameters=given).id
+        first = child(lab, run, "Scheduled").work_pool_name or ""
+        held = Hold.read(lab.run(run).labels)
+        assert held
+        lab.until("its deadline is over", lambda: lab.trigger.clock.now() > held.deadline)
+        (other,) = pools - {first}
+        lab.client.update_work_pool(other, WorkPoolUpdate(is_paused=False))
+        assert lab.ended(run, seconds=150).state_name == "Completed"
+    assert [stage.work_pool_name for stage in lab.below(run)] == [first, other]
+    assert lab.executions("late") == 1
