@@ -217,6 +217,15 @@ class Fleet(BaseModel):
             if pool.region == self.home and pool.hardware is Hardware.CPU
         )
 
+    def blackouts_of(self, pool: Pool) -> tuple[Blackout, ...]:
+        """Return the blackouts of a pool: they are for heavy stages, so never of the home CPU pool.
+
+        Entry runs and light stages alone run there.
+        """
+        if pool.name == self.home_cpu.name:
+            return ()
+        return tuple(blackout for blackout in self.blackouts if blackout.covers(pool.name))
+
     def pool(self, name: str, *, field: str = "pool") -> Pool:
         """Return a pool by name.
 

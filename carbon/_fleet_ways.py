@@ -156,6 +156,8 @@ def _way(
 ) -> Way:
     window = _counted(chain)
     begin, end = window.due, window.end_p95
+    if not window.stage.heavy:
+        begin, end = 0.0, chain.windows[-1].end_p95  # the entry run's own slot
     lead = math.floor(begin / seconds + _ROUNDING)
     held = max(1, math.ceil(end / seconds - _ROUNDING) - lead)
     return Way(chain, first, lead, held, values, by_cost)

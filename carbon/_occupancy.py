@@ -42,9 +42,8 @@ def capacity_steps(
     first, last = start.timestamp(), end.timestamp()
     bands += [
         (iter([(begin, stop)]), 0.0)
-        for blackout in fleet.blackouts
-        if blackout.covers(pool.name)
-        and (begin := max(first, blackout.start.timestamp()))
+        for blackout in fleet.blackouts_of(pool)
+        if (begin := max(first, blackout.start.timestamp()))
         < (stop := min(last, blackout.end.timestamp()))
     ]
     return steps(float(pool.capacity), bands, first, last)
@@ -96,9 +95,7 @@ def _named(fleet: Fleet, pool: Pool, periods: Iterator[tuple[float, float]]) -> 
     for begin, end in periods:
         names = [
             blackout.name
-            for blackout in fleet.blackouts
-            if blackout.covers(pool.name)
-            and blackout.start.timestamp() < end
-            and blackout.end.timestamp() > begin
+            for blackout in fleet.blackouts_of(pool)
+            if blackout.start.timestamp() < end and blackout.end.timestamp() > begin
         ]
         yield Full(begin, end, ", ".join(names))

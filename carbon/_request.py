@@ -138,12 +138,8 @@ class Request:
         if not self.contended:
             return ()
         if pool.name not in self._full:
-            fleet = self.fleet
-            if pool.name == self.home.name and fleet.blackouts:
-                # They are for heavy stages, which never run in the entry runs' own pool.
-                fleet = fleet.model_copy(update={"blackouts": ()})
             self._full[pool.name] = full_periods(
-                fleet, pool, self.busy, self.earliest, self.horizon
+                self.fleet, pool, self.busy, self.earliest, self.horizon
             )
         return self._full[pool.name]
 
