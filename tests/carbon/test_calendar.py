@@ -162,7 +162,7 @@ def test_of_two_bands_the_last_one_holds() -> None:
 def fleet(
     *, hours: tuple[dict[str, object], ...] = (), blackouts: tuple[Blackout, ...] = ()
 ) -> Fleet:
-    """Return a fleet of one pool for two runs."""
+    """Return a fleet of one pool for two runs, beside that of the entry runs."""
     pool = Pool(
         name="one",
         region="aws:eu-central-1",
@@ -173,7 +173,9 @@ def fleet(
         timezone=BERLIN,
         hours=hours,  # type: ignore[arg-type]
     )
-    return Fleet(home=pool.region, residency={"any": ("*",)}, pools=(pool,), blackouts=blackouts)
+    entry = pool.model_copy(update={"name": "entry", "hours": ()})
+    rules = {"any": ("*",)}
+    return Fleet(home=pool.region, residency=rules, pools=(entry, pool), blackouts=blackouts)
 
 
 def slot(begin: float, end: float) -> Reservation:
@@ -183,7 +185,7 @@ def slot(begin: float, end: float) -> Reservation:
 
 def full(one: Fleet, *busy: Reservation) -> list[tuple[float, float, str]]:
     """Return when it is full, in hours from Monday on."""
-    found = full_periods(one, one.pools[0], busy, MONDAY, MONDAY + DAY)
+    found = full_periods(one, one.pool("one"), busy, MONDAY, MONDAY + DAY)
     zero = MONDAY.timestamp()
     return [((a.begin - zero) / 3600, (a.end - zero) / 3600, a.reason) for a in found]
 
@@ -207,6 +209,7 @@ def test_a_blackout_closes_a_pool_and_has_a_name() -> None:
     """For all pools, or for those that it names."""
     sale = Blackout(name="sale", start=MONDAY + 6 * HOUR, end=MONDAY + 9 * HOUR)
     assert full(fleet(blackouts=(sale,))) == [(6, 9, "sale")]
+    assert full_periods(fleet(blackouts=(sale,)), fleet().home_cpu, (), MONDAY, MONDAY + DAY) == ()
     one = fleet(blackouts=(sale.model_copy(update={"pools": ("one",)}),))
     assert full(one, slot(8, 12), slot(8, 12)) == [(6, 12, "sale")]
     with pytest.raises((BadInput, ValueError), match="one"):
@@ -230,7 +233,7 @@ def test_it_is_full_exactly_when_no_slot_is_left(
     one = fleet(hours=({"from": "22:00", "to": "06:00", "capacity": night},), blackouts=black)
     busy = [slot(begin, begin + length) for begin, length in rows]
     found = full(one, *busy)
-    edges, values = capacity_steps(one, one.pools[0], MONDAY, MONDAY + DAY)
+    edges, values = capacity_steps(one, one.pool("one"), MONDAY, MONDAY + DAY)
     for quarter in range(96):
         at = quarter / 4
         moment = (MONDAY + at * HOUR).timestamp()
