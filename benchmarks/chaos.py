@@ -75,6 +75,7 @@ WAITS: Final = (0, 0, 60, 120, 240)
 LONGEST: Final = 60 * (90 + WAITS[-1]) / SPEED
 """Seconds of life from asking for a run to its end, at the latest."""
 
+STAGE: Final = JOB.workload.stages[-1].name
 PERSONAL: Final = 0.4
 BY_REST: Final = 0.3
 LEASES: Final = "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"
@@ -100,6 +101,7 @@ class Chaos:
     faults: dict[str, int] = field(default_factory=dict)
     outages: list[tuple[float, float]] = field(default_factory=list)
     runs: dict[UUID, str] = field(default_factory=dict)
+    killed: set[str] = field(default_factory=set)
 
     def fault(self) -> None:
         """Let one thing go wrong."""
@@ -130,16 +132,26 @@ class Chaos:
         self.work(name)
 
     def kill_run(self) -> None:
-        """Kill the process of a run, an entry run's or a stage's."""
+        """Kill the process of a run, an entry run's or a stage's, but none of the same run twice.
+
+        The latest safe start leaves time for one retry; that a second crash is too late is no loss.
+        """
         found = [
             process
             for worker in self.workers.values()
             for process in psutil.Process(worker.pid).children(recursive=True)
             if _at_work(process)
         ]
-        if found:
-            with suppress(psutil.Error):
-                self.luck.choice(found).kill()
+        self.luck.shuffle(found)
+        for process in found:
+            with suppress(Exception):
+                run = UUID(process.environ()["PREFECT__FLOW_RUN_ID"])
+                with get_client(sync_client=True) as client:
+                    entry = client.read_flow_run(run).name.partition(f"-{STAGE}")[0]
+                if entry not in self.killed:
+                    self.killed.add(entry)
+                    process.kill()
+                    return
 
     def stop_server(self) -> None:
         """Stop the server, and start it again."""
