@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import concurrent.futures
+import contextlib
 import contextvars
 import os
 import threading
@@ -63,6 +64,14 @@ class Background:
         if (settings := SettingsContext.get()) is not None:  # else those of the environment hold
             context.run(settings.model_copy().__enter__)
         return context.run(asyncio.run_coroutine_threadsafe, work, self.loop)
+
+    def close_first(self) -> None:
+        """Close before all that has been started by now: who registers last is called first.
+
+        Prefect's own services end at exit, too, and what is published then is told to them.
+        """
+        with contextlib.suppress(RuntimeError):  # it is the exit already
+            threading._register_atexit(self.close)  # type: ignore[attr-defined]  # noqa: SLF001
 
     def at_close(self, do: Callable[[], Awaitable[None]]) -> None:
         """Have something done before the process ends."""

@@ -103,6 +103,7 @@ class Desk:
         self._asked = (0, 0.0)
         self._notes = Notes(lambda: bool(self._waiting or self._under_way))
         background.at_close(self.close)
+        self._background, self._emitted = background, False
 
     async def take(self, order: Order) -> Made:
         """Plan and create one run.
@@ -232,6 +233,10 @@ class Desk:
                 mode = switch.mode.value
                 emit_decision(verdict.decision, run, order.job.name, waits=waits, mode=mode)
                 self._notes.add(run.id, verdict.decision)
+                if not self._emitted:
+                    # With its first event Prefect has started the service that sends them.
+                    self._emitted = True
+                    self._background.close_first()
             if not ticket.done.done():
                 ticket.done.set_result((run, created, verdict))
             if self._notes.full:

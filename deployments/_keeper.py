@@ -34,7 +34,7 @@ from deployments._keeper_rescue import AT_RISK, Rescuer, state_id
 from deployments._lock import Log, planning
 from deployments._mode import Mode, Switch, read_switch
 from deployments._trigger import Trigger, Verdict
-from deployments._waiting import Waiting, waiting
+from deployments._waiting import Waiting, untaken_why, waiting
 
 _GRACE: Final = timedelta(minutes=1)
 """By the wall clock: how late a run may be before people are told; a worker needs its time."""
@@ -60,7 +60,7 @@ class _Pass(Rescuer):
         found = sorted(waiting(live, self.jobs), key=lambda one: one.slack(clock))
         # First what cannot wait for the next pass, should this one take too long.
         for one in found:
-            await self._try(one.run, self._tell_if_late(one))
+            await self._try(one.run, self._tell_if_late(one, live))
         await self._rescues(live)
         # Who has most slack makes room for the others.
         for one in reversed(found):
@@ -97,7 +97,7 @@ class _Pass(Rescuer):
 
     # -- late ----------------------------------------------------------------------------------
 
-    async def _tell_if_late(self, one: Waiting) -> None:
+    async def _tell_if_late(self, one: Waiting, live: Iterable[FlowRun]) -> None:
         clock, run = self.trigger.clock, one.run
         latest = clock.wall(one.hold.latest_safe_start)
         if datetime.now(UTC) < latest + _GRACE:
@@ -109,7 +109,7 @@ class _Pass(Rescuer):
         elif one.moved_by_hand(clock):
             why += "; somebody has given it another time"
         else:
-            why += f"; does a worker serve pool {run.work_pool_name}?"
+            why += f"; {await untaken_why(self.client, run, live)}"
         await self._tell_late(run, one.job.name, why, AT_RISK, one.hold)
 
     # -- other times and places ----------------------------------------------------------------

@@ -35,10 +35,7 @@ from deployments._keeper_report import Change, Step
 from deployments._lock import Log, free_planner
 from deployments._pulse import feel, missing, pools_that_beat
 from deployments._trigger import Trigger
-from deployments._waiting import ENTRY, Untaken, entry_jobs, untaken
-
-EXECUTION: Final = "execution"
-"""Tag of the deployments of heavy stages, and of their runs."""
+from deployments._waiting import ENTRY, EXECUTION, Untaken, entry_jobs, untaken
 
 STUCK: Final = timedelta(minutes=10)
 """How long a run may be Pending: its worker has died between taking it and starting it."""

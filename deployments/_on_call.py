@@ -16,7 +16,7 @@ from deployments._jobs import jobs
 from deployments._keeper import keep
 from deployments._keeper_report import KeeperReport
 from deployments._mode import read_mode, set_switch
-from deployments._screen import out, table, tell
+from deployments._screen import out, show_rows, tell
 from deployments._settings import Settings
 from deployments._status import Status, read_status
 from deployments._step_in import pin_run, release_run
@@ -50,10 +50,9 @@ def status(*, json: Json = False) -> None:
         return
     for switch in found.switches:
         out.print(f"[yellow]{escape(switch)}[/]")
-    if found.rows:
-        out.print(table([row.cells() for row in found.rows]))
-    if found.untaken:
-        out.print(table([row.cells() for row in found.untaken]))
+    for rows in (found.rows, found.untaken):
+        if rows:
+            show_rows([row.cells() for row in rows])
     out.print(escape(found.headline))
 
 
@@ -97,8 +96,18 @@ def pin(flow_run: str, region: str = "", /, *, json: Json = False) -> None:
     """
     run = ask_prefect(pin_run(flow_run, region or None, load_fleet(Settings.load().fleet)))
     told = {"flow_run_id": str(run.id), "name": run.name, "region": region}
-    text = f"{run.name} runs in {region}." if region else f"{run.name} is pinned no more."
-    tell(text, told, as_json=json)
+    text = f"{run.name} is pinned no more."
+    if region:
+        text = f"{run.name} is pinned to {region}"
+        only = (run.parameters.get("policy") or {}).get("only_regions")
+        if only and region not in only:
+            text += f", although its own policy names {', '.join(only)}"
+        text += "."
+    tell(
+        f"{text} It is planned so within five minutes, or at once with carbon keep.",
+        told,
+        as_json=json,
+    )
 
 
 def mode(mode: str = "", /, *, job: str | None = None, json: Json = False) -> None:

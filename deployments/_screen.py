@@ -18,6 +18,8 @@ from work_pools import Outcome, Registration
 
 # Into a pipe or a file a table is written whole: it is read by grep, not fitted to a screen.
 out = Console(width=None if sys.stdout.isatty() else 240)
+_WIDE: int = 140
+"""Columns that a table of runs needs."""
 
 _MINUTES: int = 60
 _UNKNOWN = (
@@ -68,6 +70,18 @@ def show_decision(decision: Decision, *, as_json: bool) -> None:
         out.print(f"[dim]{escape(line)}[/]")
     if decision.baseline.g is None:
         out.print(f"[bold]{escape(_UNKNOWN)}[/]")
+
+
+def show_rows(rows: list[dict[str, str]]) -> None:
+    """Print rows as a table, or one below the other where a table would break their names."""
+    if out.width >= _WIDE:
+        out.print(table(rows))
+        return
+    for row in rows:
+        (_, name), *rest = row.items()
+        out.print(f"[bold]{escape(name)}[/]", soft_wrap=True)
+        for title, value in rest:
+            out.print(f"  [dim]{escape(title)}[/] {escape(value)}", soft_wrap=True)
 
 
 def table(rows: list[dict[str, str]]) -> Table:

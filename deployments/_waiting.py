@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
-from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.client.schemas.objects import FlowRun, State, StateType, WorkPool, WorkPoolStatus
 from prefect.exceptions import ObjectNotFound
 from pydantic import ValidationError
 
@@ -30,9 +30,13 @@ if TYPE_CHECKING:
 ENTRY: Final = "entry"
 """Tag of the entry deployments, and of their runs."""
 
+EXECUTION: Final = "execution"
+"""Tag of the execution deployments, and of their runs: stages."""
+
 _TAKEN: Final = timedelta(minutes=1)
 """A worker looks for runs every 15 s, and needs some seconds to start one."""
 
+_SHOWN: Final = 3
 _RUN_SUBMITTED: Final = timedelta(seconds=45)
 """Workers fetch runs 10 s before they are due: from so long before that nobody re-times them."""
 
@@ -88,29 +92,19 @@ class Waiting:
 
 @dataclass(frozen=True)
 class Untaken:
-    """An entry run that is due and that no worker has started: it has no plan, or has gone before.
+    """A run that is due and that no worker has started: a stage, or an entry run without a plan.
 
     Attributes:
         run: The run.
         job: Its job.
         due: Since when it is due, by the wall clock.
+        why: What it waits for.
     """
 
     run: FlowRun
     job: Job
     due: datetime
-
-    @property
-    def why(self) -> str:
-        """Say what it waits for."""
-        pool, state = self.run.work_pool_name, self.run.state
-        if state is not None and state.type is StateType.PENDING:
-            return (
-                f"a worker of pool {pool} took it at {state.timestamp:%H:%M} UTC, and has not begun"
-            )
-        return (
-            f"no worker of pool {pool} has taken it: none is there, or the pool is full or paused"
-        )
+    why: str
 
 
 async def untaken(
@@ -120,23 +114,66 @@ async def untaken(
 
     Runs that wait by a plan are :func:`waiting`.
     """
-    late = datetime.now(UTC) - _TAKEN
+    late, live = datetime.now(UTC) - _TAKEN, list(runs)
     found = [
         (run, _due(run.state))
-        for run in runs
+        for run in live
         if run.state is not None
         and run.state.type in {StateType.SCHEDULED, StateType.PENDING}
         and _due(run.state) < late
-        and ENTRY in run.tags
+        and {ENTRY, EXECUTION} & set(run.tags)
         and ((hold := Hold.read(run.labels)) is None or hold.went)
     ]
-    entries = await entry_jobs(client, jobs) if found else {}
+    if not found:
+        return []
+    known = {**await entry_jobs(client, jobs), **await _stage_jobs(client, jobs)}
     rows = [
-        Untaken(run, entries[run.deployment_id], due)
+        Untaken(run, job, due, await untaken_why(client, run, live))
         for run, due in found
-        if run.deployment_id in entries
+        if (job := known.get(run.deployment_id) or known.get(run.flow_id))
     ]
     return sorted(rows, key=lambda one: one.due)
+
+
+async def untaken_why(client: PrefectClient, run: FlowRun, live: Iterable[FlowRun]) -> str:
+    """Say what a run that is due waits for: its worker, or its pool."""
+    name, state = run.work_pool_name, run.state
+    if state is not None and state.type is StateType.PENDING:
+        return f"a worker of pool {name} took it at {state.timestamp:%H:%M} UTC, and has not begun"
+    try:
+        pool = await client.read_work_pool(name or "")
+    except ObjectNotFound:
+        return f"there is no pool {name}"
+    return _pool_says(pool, live) or f"no worker of pool {name} has taken it"
+
+
+def _pool_says(pool: WorkPool, live: Iterable[FlowRun]) -> str:
+    """Say why a pool starts nothing; empty where it should."""
+    name = pool.name
+    if pool.is_paused:
+        return f"pool {name} is paused"
+    if pool.status is WorkPoolStatus.NOT_READY:
+        return f"pool {name} has no worker"
+    there = [one for one in live if one.work_pool_name == name and _holds_slot(one)]
+    if pool.concurrency_limit is not None and len(there) >= pool.concurrency_limit:
+        names = ", ".join(one.name for one in there[:_SHOWN])
+        return f"pool {name} is full: {names}{' and others' if len(there) > _SHOWN else ''}"
+    return ""
+
+
+def _holds_slot(run: FlowRun) -> bool:
+    return run.state is not None and run.state.type in {StateType.PENDING, StateType.RUNNING}
+
+
+async def _stage_jobs(client: PrefectClient, jobs: Mapping[str, Job]) -> dict[UUID | None, Job]:
+    """Return the jobs by the id of their stages' flows."""
+    found: dict[UUID | None, Job] = {}
+    for job in jobs.values():
+        for stage in job.heavy:
+            with suppress(ObjectNotFound):
+                flow = await client.read_flow_by_name(job.execution_flow(stage))
+                found[flow.id] = job
+    return found
 
 
 async def entry_jobs(client: PrefectClient, jobs: Mapping[str, Job]) -> dict[UUID | None, Job]:

@@ -21,6 +21,7 @@ from pydantic import BaseModel, ConfigDict
 
 from carbon import BadInput
 from deployments._hold import Hold
+from deployments._mode import PINNED
 
 _UUID = re.compile(r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}", re.IGNORECASE)
 _TOLD = {
@@ -82,6 +83,7 @@ class Explanation(BaseModel):
         stage_of: Name of the run that it is a stage of, whose plan is told then; empty for a run of
             its own.
         message: Message of that state.
+        pinned: The region that a person has pinned it to; empty without one.
         plan: The labels that carry its plan; empty for a run that no trigger has planned.
         decisions: What was decided on it, the first one first.
         history: The states that it has been in, the first one first.
@@ -95,6 +97,7 @@ class Explanation(BaseModel):
     ended: bool
     stage_of: str
     message: str
+    pinned: str = ""
     plan: dict[str, str | int | float]
     decisions: tuple[Told, ...] = ()
     history: tuple[Past, ...] = ()
@@ -116,10 +119,7 @@ class Explanation(BaseModel):
             )
         elif self.ended:
             yield "The last plan that it carried:"
-        for key, title in _TOLD.items():
-            value = self.plan.get(key)
-            if value not in {None, "none", "no"}:
-                yield f"  {title:<18} {_readable(value)}"
+        yield from self._plan_lines()
         if len(self.decisions) > 1:
             yield "What was decided:"
             for told in self.decisions:
@@ -128,6 +128,14 @@ class Explanation(BaseModel):
             yield "What has happened to it:"
             for past in self.history:
                 yield f"  {past.at:%a %Y-%m-%d %H:%M:%S} UTC  {past.state}. {past.message}".rstrip()
+
+    def _plan_lines(self) -> Iterator[str]:
+        if self.pinned:
+            yield f"A person has pinned it to {self.pinned} (carbon pin)."
+        for key, title in _TOLD.items():
+            value = self.plan.get(key)
+            if value not in {None, "none", "no"}:
+                yield f"  {title:<18} {_readable(value)}"
 
 
 def _readable(value: object) -> str:
@@ -159,6 +167,7 @@ async def explain_run(flow_run: str) -> Explanation:
         ended=run.state is not None and run.state.is_final(),
         stage_of=entry.name if entry.id != run.id else "",
         message=(run.state.message if run.state else None) or "",
+        pinned=str(entry.labels.get(PINNED) or ""),
         plan={**Hold.told(entry.labels), **Hold.told(run.labels)},  # a stage has its segments
         decisions=decisions,
         history=tuple(

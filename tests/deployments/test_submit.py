@@ -389,6 +389,7 @@ def test_process_that_ends_at_once_loses_nothing(lab: Lab) -> None:
         check=False,
     )
     assert done.returncode == 0, done.stderr
+    assert "Error" not in done.stderr
     run_id = UUID(done.stdout.split()[-1])
     told = lab.artifacts(run_id)["decision-errand"].data
     assert "### What was considered" in str(told)
