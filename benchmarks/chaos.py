@@ -59,7 +59,7 @@ ROOT: Final = Path(__file__).parents[1]
 SPEED: Final = 60
 GRID_START: Final = datetime(2026, 6, 1, tzinfo=UTC)
 POOLS: Final = {
-    "chaos-home": ("aws:eu-central-1", "cpu", 10),
+    "chaos-home": ("aws:eu-central-1", "cpu", 24),
     "chaos-base": ("aws:eu-central-1", "gpu", 3),
     "chaos-green": ("aws:eu-north-1", "gpu", 3),
     "chaos-far": ("aws:us-west-2", "gpu", 3),
@@ -67,7 +67,7 @@ POOLS: Final = {
 LEVELS: Final = {"DE": 400.0, "SE-SE3": 60.0, "US-NW-PACW": 30.0}
 SKEW: Final = 1.0
 """Seconds of life by which one worker's clock is wrong: a minute of grid time."""
-EVERY: Final = (8.0, 20.0)
+EVERY: Final = (12.0, 32.0)
 """Seconds of life between two faults."""
 WAITS: Final = (0, 0, 60, 120, 240)
 """Minutes of grid time that a run may wait beyond what it needs; in a short play none is long."""
