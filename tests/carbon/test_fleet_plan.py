@@ -511,7 +511,7 @@ sizes = st.tuples(st.integers(1, 3), st.integers(2, 6))
 
 
 @given(wanted, held, sizes, st.sampled_from(DAYS), calendars)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 def test_promises(
     rows: list[tuple[int, int, str, float | None]],
     taken: list[tuple[str, int, int]],
@@ -590,7 +590,7 @@ arriving = st.lists(
 
 
 @given(arriving, held, st.integers(1, 2))
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 def test_one_by_one_keeps_what_began_and_what_is_reserved(
     rows: list[tuple[int, int, int]], taken: list[tuple[str, int, int]], capacity: int
 ) -> None:

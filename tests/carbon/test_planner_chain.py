@@ -238,7 +238,7 @@ def test_the_joint_plan_equals_brute_force(case: Case) -> None:
     check(case)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @given(case=cases())
 @settings(max_examples=2000, deadline=None)
 def test_the_joint_plan_equals_brute_force_always(case: Case) -> None:

@@ -235,7 +235,7 @@ def test_equals_brute_force(case: Case) -> None:
     check(case)
 
 
-@pytest.mark.slow
+@pytest.mark.long
 @given(case=cases(largest=12))
 @settings(max_examples=3000, deadline=None)
 def test_equals_brute_force_at_length(case: Case) -> None:

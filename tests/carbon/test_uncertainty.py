@@ -137,7 +137,7 @@ def test_the_replay_waits_moves_and_settles() -> None:
     assert found[0.01].chosen[0] == begun + 9
 
 
-@pytest.mark.slow
+@pytest.mark.long
 def test_the_conditional_mean_beats_a_poor_point_forecast(shared: Path) -> None:
     """On a real grid with forecasts 20 % off, by more than two standard errors; never worse."""
     (grid,) = (one for one in without_forecast(shared / "traces") if one.zone == "DE")
