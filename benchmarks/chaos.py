@@ -42,6 +42,7 @@ import httpx
 import psutil
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.objects import FlowRun
+from prefect.exceptions import PrefectException
 from prefect.logging import get_logger
 
 from benchmarks.chaos_shop import JOB, words
@@ -144,7 +145,7 @@ class Chaos:
         ]
         self.luck.shuffle(found)
         for process in found:
-            with suppress(Exception):
+            with suppress(psutil.Error, httpx.HTTPError, PrefectException, KeyError):
                 run = UUID(process.environ()["PREFECT__FLOW_RUN_ID"])
                 with get_client(sync_client=True) as client:
                     entry = client.read_flow_run(run).name.partition(f"-{STAGE}")[0]

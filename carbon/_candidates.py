@@ -151,26 +151,26 @@ class Candidates:
         """
         mask = self.mask(step.rules)
         values = self.values(by_cost=step.by_cost, waiting=step.waiting)
-        if self._best(mask, values) is None:
-            return None
         best = self._best_of(mask, values, step)
+        if best is None:
+            return None
         soonest = self._best_of(mask & (self.starts == self.starts[mask].min()), values, step)
+        assert soonest is not None
         both = (values, self.grams) if step.by_cost else (values,)
         near = all(
             each[soonest] <= each[best] + abs(each[best]) * NOT_WORTH_WAITING for each in both
         )
         return soonest if near else best
 
-    def _best_of(self, mask: NDArray[np.bool_], values: NDArray[np.float64], step: Step) -> int:
+    def _best_of(
+        self, mask: NDArray[np.bool_], values: NDArray[np.float64], step: Step
+    ) -> int | None:
         """Return the best of some entries; of what costs the same, the cleanest."""
         best = self._best(mask, values)
-        assert best is not None
-        if step.by_cost:
-            alike = values <= values[best] + abs(values[best]) * SAME
-            cleanest = self._best(mask & alike, self.grams)
-            assert cleanest is not None
-            return cleanest
-        return best
+        if best is None or not step.by_cost:
+            return best
+        alike = values <= values[best] + abs(values[best]) * SAME
+        return self._best(mask & alike, self.grams)
 
     def best_by_chain(self, mask: NDArray[np.bool_], *, by_cost: bool) -> Iterator[tuple[int, int]]:
         """Yield place and best entry of each chain that has any, the best chain first."""
@@ -183,16 +183,13 @@ class Candidates:
                 yield place, first + int(np.argmin(values[first:end]))
 
     def soonest(self, own: Chain, rules: Iterable[Rule]) -> int | None:
-        """Return the first entry of a chain that keeps some limits, if it is before its best."""
+        """Return a chain's entry at the first start of all, if it keeps some limits there."""
         place = next((p for p, chain in enumerate(self.chains) if chain is own), None)
         if place is None:
             return None
         first, end = self.first[place], self.first[place + 1]
-        kept = np.flatnonzero(self.mask(rules)[first:end])
-        if not len(kept):
-            return None
-        entry = int(first + kept[np.argmin(self.starts[first:end][kept])])
-        return entry if self.starts[entry] == self.starts.min() else None
+        at_once = self.mask(rules)[first:end] & (self.starts[first:end] == self.starts.min())
+        return int(first + np.argmax(at_once)) if at_once.any() else None
 
     def better(self, least: float, *, by_cost: bool) -> int | None:
         """Return the best clearly better entry that is in time, if there is one."""

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
     from pathlib import Path
 
-_CLOCKS = {"datetime", "timestamp", "time"}
-"""Columns of a grid file that may be called utc instead."""
+TIME_COLUMNS = ("utc", "datetime", "timestamp", "time")
+"""What the time column of a grid file may be called; ``utc`` needs no offset."""
 _FIRST_YEAR, _LAST_YEAR = 1971, 2199
 
 
@@ -91,8 +91,9 @@ class Cells:
             problem = f"{cell!r} is no date and time" if cell not in (None, "") else "is empty"
             raise self.bad(row, column, problem, "Write e.g. '2026-06-01T00:00:00Z'.")
         if time.tzinfo is None and column.lower() != "utc":
-            fix = "Add an offset, e.g. '+00:00'"
-            fix += ", or name the column 'utc' if it is UTC." if column.lower() in _CLOCKS else "."
+            fix = "Add an offset, e.g. '+00:00'."
+            if column.lower() in TIME_COLUMNS:
+                fix = "Add an offset, e.g. '+00:00', or name the column 'utc' if it is UTC."
             raise self.bad(row, column, f"{cell!s} has no time zone", fix)
         if not _FIRST_YEAR <= time.year <= _LAST_YEAR:
             fix = f"Give a year from {_FIRST_YEAR} to {_LAST_YEAR}."

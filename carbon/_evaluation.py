@@ -145,13 +145,14 @@ def _lay_out(
     at, end = _starts(request, group, last), last.timestamp()
     in_time = at.seconds <= end
     for chain in group:
-        placed = _place(at, chain, in_time)
+        placed = placed_at(at, chain, in_time)
         if len(where := _at_limits(placed, limits)):
-            placed = placed.joined(_place(Starts(request, where), chain, where <= end))
+            placed = placed.joined(placed_at(Starts(request, where), chain, where <= end))
         yield placed
 
 
-def _place(at: Starts, chain: Chain, in_time: NDArray[np.bool_]) -> Placed:
+def placed_at(at: Starts, chain: Chain, in_time: NDArray[np.bool_]) -> Placed:
+    """Return a chain at some starts."""
     starts = at.seconds
     return Placed(chain, starts, chain.grams(at), chain.cost(at), in_time, chain.free(starts))
 
@@ -211,7 +212,7 @@ def _splits(
     def row(chain: Chain, start: float) -> tuple[Placed, Candidates]:
         at = Starts(request, np.array([start]))
         last = request.deadline - chain.needed + _ROUNDING
-        one = _place(at, chain, at.seconds <= last.timestamp())
+        one = placed_at(at, chain, at.seconds <= last.timestamp())
         return one, tabulate(request, [one], limits)
 
     def keeps(chain: Chain, start: float) -> bool:

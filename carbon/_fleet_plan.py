@@ -295,7 +295,8 @@ class _FleetPlanning:
         start = self.first.now + self.step * (step - way.lead)
         option = way.chain.option(start, request.deadline)
         self.options[place] = option
-        self.breaches[place] = tuple(Planning(request).breaches(way.chain, option))
+        if way.gives_way:
+            self.breaches[place] = tuple(Planning(request).breaches(way.chain, option))
 
     def _plan_anew(self, moved: Sequence[int]) -> None:
         """Plan anew, around all others, what can be better at other moments or in other pools.

@@ -12,9 +12,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from carbon._candidates import Candidates, Placed, Step, giving_way, tabulate
+from carbon._candidates import Candidates, Step, giving_way, tabulate
 from carbon._chain import Starts
 from carbon._decision import Rule
+from carbon._evaluation import placed_at
 from carbon._planner import Planning
 from carbon._policy import Strategy
 
@@ -44,6 +45,7 @@ class Way:
         held: Steps for which that slot is held, by the 95th percentile.
         values: What each start costs; infinite where a limit does not hold that can.
         by_cost: Whether cost is kept low; what it costs is then as if it were grams.
+        gives_way: Whether a limit is broken, for no placement keeps all of them.
     """
 
     chain: Chain
@@ -52,6 +54,7 @@ class Way:
     held: int
     values: NDArray[np.float64]
     by_cost: bool
+    gives_way: bool
 
     @property
     def pool(self) -> Pool:
@@ -93,18 +96,23 @@ def ways(request: Request, step: timedelta) -> list[Way]:
     if last < first:
         return []
     at = Starts(request, now + seconds * np.arange(first, last + 1, dtype=np.float64))
-    placed = [_place(request, chain, at) for chain in planning.chains]
+    placed = [
+        placed_at(
+            at, chain, at.seconds <= (request.deadline - chain.needed).timestamp() + _ROUNDING
+        )
+        for chain in planning.chains
+    ]
     table = tabulate(request, placed, planning.limits)
     kept = _kept(request, table)
     if kept is None:
         return []
     values, count = _values(table, *kept), last - first + 1
-    by_cost = kept[0].by_cost
+    by_cost, gives_way = kept[0].by_cost, kept[0] != giving_way(request.policy)[0]
     found: dict[str, Way] = {}
-    for place, chain in enumerate(table.chains):
-        own = values[place * count : (place + 1) * count]
+    for index, chain in enumerate(table.chains):
+        own = values[index * count : (index + 1) * count]
         if np.isfinite(own).any():
-            way = _way(chain, first, own, seconds, by_cost=by_cost)
+            way = Way(chain, first, *_slot(chain, seconds), own, by_cost, gives_way)
             other = found.get(way.pool.name)
             if other is None or way.rank < other.rank:
                 found[way.pool.name] = way
@@ -113,14 +121,6 @@ def ways(request: Request, step: timedelta) -> list[Way]:
 
 def _offset(moment: datetime, now: datetime, seconds: float) -> float:
     return (moment - now).total_seconds() / seconds
-
-
-def _place(request: Request, chain: Chain, at: Starts) -> Placed:
-    last = (request.deadline - chain.needed).timestamp()
-    in_time = at.seconds <= last + _ROUNDING
-    return Placed(
-        chain, at.seconds, chain.grams(at), chain.cost(at), in_time, chain.free(at.seconds)
-    )
 
 
 def _kept(request: Request, table: Candidates) -> tuple[Step, NDArray[np.bool_]] | None:
@@ -151,13 +151,11 @@ def _counted(chain: Chain) -> Window:
     return max(heavy or chain.windows, key=lambda window: window.kwh)
 
 
-def _way(
-    chain: Chain, first: int, values: NDArray[np.float64], seconds: float, *, by_cost: bool
-) -> Way:
+def _slot(chain: Chain, seconds: float) -> tuple[int, int]:
+    """Return how many steps after its start a chain takes the slot that counts, and how many."""
     window = _counted(chain)
     begin, end = window.due, window.end_p95
     if not window.stage.heavy:
         begin, end = 0.0, chain.windows[-1].end_p95  # the entry run's own slot
     lead = math.floor(begin / seconds + _ROUNDING)
-    held = max(1, math.ceil(end / seconds - _ROUNDING) - lead)
-    return Way(chain, first, lead, held, values, by_cost)
+    return lead, max(1, math.ceil(end / seconds - _ROUNDING) - lead)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
-from carbon._cells import Bounds, Cells
+from carbon._cells import TIME_COLUMNS, Bounds, Cells
 from carbon._errors import BadInput
 from carbon._series import MAX_PLAUSIBLE_G_PER_KWH
 from carbon._stretch import Stretch, by_step, join
@@ -21,7 +21,6 @@ from carbon._stretch import Stretch, by_step, join
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-_TIME_COLUMNS = ("utc", "datetime", "timestamp", "time")
 _ZONE_NAME = re.compile(r"[A-Z][A-Z0-9]*(?:[-_][A-Z0-9]+)*")
 _CURRENCY = re.compile(r"[A-Z]{3}")
 _INTENSITY = Bounds(lowest=0.0, highest=MAX_PLAUSIBLE_G_PER_KWH)
@@ -105,7 +104,7 @@ class _Times:
     """The checked times of some rows of a file."""
 
     def __init__(self, cells: Cells, rows: Sequence[int]) -> None:
-        column = cells.need(*_TIME_COLUMNS)
+        column = cells.need(*TIME_COLUMNS)
         if len(rows) == 1:
             fix = "Give two or more: their distance tells how long a value holds."
             raise cells.bad(rows[0], column, "is the only time of its zone", fix)
@@ -124,7 +123,7 @@ class _Times:
 
 
 def _value_columns(cells: Cells) -> list[str]:
-    time_column = cells.need(*_TIME_COLUMNS)
+    time_column = cells.need(*TIME_COLUMNS)
     names = [column for column in cells.columns if column != time_column]
     if not names:
         raise BadInput(cells.file, "has no zone column", "Add one column per zone, e.g. 'DE'.")

@@ -93,7 +93,7 @@ class Packing:
     @property
     def gap(self) -> float:
         """How far the plan may be from the best one, as a share of the bound."""
-        return (self.cost - self.bound) / max(abs(self.bound), np.finfo(float).tiny)
+        return (self.cost - self.bound) / max(abs(self.bound), float(np.finfo(float).tiny))
 
     @cached_property
     def unplaced(self) -> Integers:

@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Final
 
 import numpy as np
 
-from carbon._candidates import LIMITS, Candidates, Limits, Placed, Step, giving_way, tabulate
+from carbon._candidates import LIMITS, Candidates, Limits, Step, giving_way, tabulate
 from carbon._chain import Starts
 from carbon._decision import Decision, Option, Relaxation, Rule, amount, money, span
-from carbon._evaluation import evaluate, pausing, wider
+from carbon._evaluation import evaluate, pausing, placed_at, wider
 from carbon._permitted import Refusals, permitted, sets
 from carbon._policy import Strategy
 from carbon._reason import gave_way, reason
@@ -211,7 +211,7 @@ class Planning:
         at = Starts(self.request, np.array([option.start.timestamp()]))
         least = option.usd if first.by_cost else option.g
         if not paused:
-            one = Placed(chain, at.seconds, chain.grams(at), chain.cost(at), _YES, _YES)
+            one = placed_at(at, chain, _YES)
             values = tabulate(self.request, [one], self.limits)
             least = float(values.values(by_cost=first.by_cost, waiting=first.waiting)[0])
         worth = option.g if least is None else least

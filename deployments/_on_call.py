@@ -99,7 +99,8 @@ def pin(flow_run: str, region: str = "", /, *, json: Json = False) -> None:
     text = f"{run.name} is pinned no more."
     if region:
         text = f"{run.name} is pinned to {region}"
-        only = (run.parameters.get("policy") or {}).get("only_regions")
+        policy = run.parameters.get("policy")
+        only = policy.get("only_regions") if isinstance(policy, dict) else None
         if only and region not in only:
             text += f", although its own policy names {', '.join(only)}"
         text += "."

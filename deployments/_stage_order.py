@@ -248,8 +248,10 @@ class Order:
     def _late(self, hold: Hold | None, name: str) -> bool:
         """Tell whether a stage would end too late in a pool if it began there now."""
         pool = self.trigger.fleet.by_name.get(name)
-        if hold is None or pool is None:
-            return hold is not None
+        if hold is None:
+            return False
+        if pool is None:  # it has left the fleet, so nothing begins there
+            return True
         need = self.job.workload.stage(self.stage).needs.get(pool.hardware)
         longest = need.p95 if need else timedelta(0)
         return self.trigger.clock.now() + pool.startup + longest > hold.deadline
