@@ -541,13 +541,15 @@ def test_a_run_whose_machine_vanished_is_declared_crashed_at_the_second_look(
 ) -> None:
     """A heartbeat in between is a sign of life; a run that was never heard counts, too."""
     with paused(alone, "lab-home"), at_work(alone) as run:
-        monkeypatch.setattr("deployments._pulse.SILENT", timedelta(seconds=4))
         monkeypatch.setattr("deployments._pulse._AGAIN", timedelta(0))
+        time.sleep(15)
         for heard in (True, True, False):
             if heard:
+                # Long enough for a busy server to keep the heartbeat, and shorter than it runs.
+                monkeypatch.setattr("deployments._pulse.SILENT", timedelta(seconds=15))
                 _beat(alone, run)
                 assert changes(kept(alone.trigger)) == []
-                time.sleep(4)
+            monkeypatch.setattr("deployments._pulse.SILENT", timedelta(0))
             (report,) = kept(alone.trigger)
             assert changes([report]) == ([] if heard else [("vanished", run)])
             assert ["no sign of life since" in note for note in report.notes] == [True] * heard
@@ -556,7 +558,6 @@ def test_a_run_whose_machine_vanished_is_declared_crashed_at_the_second_look(
         assert told.state_name == "Crashed"
         assert "its machine is taken for lost" in str(told.state.message)
     with paused(alone, "lab-home"), at_work(alone) as never:
-        time.sleep(4)
         with monkeypatch.context() as without_heartbeats:
             without_heartbeats.setattr("deployments._pulse._ASKED", "NOT_ASKED_FOR")
             assert kept(alone.trigger)[0].notes == ()
